@@ -1,0 +1,1 @@
+//! Contract between kernel and user side.

@@ -1,0 +1,1 @@
+//! The node: data plane, sender, reactor, control socket.

@@ -1,0 +1,2 @@
+//! The `heartbeat` program.
+fn main() {}
