@@ -1,0 +1,99 @@
+//! `cargo xtask test`: every test through one runner, so that one summary closes the run.
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{
+    environment,
+    exec::{command, exec},
+    setup::{self, Ready, Scope},
+    toolchain::TOOLCHAIN_VARIABLE,
+};
+
+/// Crates whose tests need no privilege.
+const UNIT_PACKAGES: [&str; 4] = ["heartbeat-common", "heartbeat-membership", "heartbeat-user", "xtask"];
+
+/// Tests that load programs, make namespaces and run nodes in them: as root.
+const PRIVILEGED_PACKAGE: &str = "heartbeat-tests";
+
+/// Run the tests; installs what they need where it is missing.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Which tests
+    #[arg(value_enum, default_value_t = Kind::All)]
+    kind: Kind,
+    /// Passed on to `cargo nextest run`, such as a part of a test's name
+    #[arg(last = true)]
+    runner_arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Of the crates themselves, without privileges
+    Unit,
+    /// Programs in the kernel and nodes in network namespaces, as root
+    Netns,
+    /// Both; what CI runs
+    All,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let scope = if arguments.kind == Kind::Unit { Scope::UnitTests } else { Scope::AllTests };
+    let ready = setup::ensure(scope)?;
+    test(&ready, arguments.kind, &arguments.runner_arguments)
+}
+
+/// All tests.
+pub(crate) fn all(ready: &Ready) -> Result<()> {
+    test(ready, Kind::All, &[])
+}
+
+fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
+    let with_unit = kind != Kind::Netns;
+    let with_privileged = kind != Kind::Unit;
+    if with_privileged {
+        // Integration tests start the real program, which cargo does not build for another package's tests.
+        exec(build_environment(&mut command("cargo"), ready).args(["build", "--package", "heartbeat-user"]))?;
+    }
+    if with_unit && with_privileged && environment::is_root() {
+        return exec(
+            nextest(ready, runner_arguments).args(packages(&UNIT_PACKAGES)).args(packages(&[PRIVILEGED_PACKAGE])),
+        );
+    }
+    if with_unit {
+        exec(nextest(ready, runner_arguments).args(packages(&UNIT_PACKAGES)))?;
+    }
+    if with_privileged {
+        let mut nextest = nextest(ready, runner_arguments);
+        nextest.args(packages(&[PRIVILEGED_PACKAGE]));
+        if !environment::is_root() {
+            // Cargo's way to start what it built through another program: only the tests run as root.
+            nextest.env(runner_variable(), "sudo --preserve-env");
+        }
+        exec(&mut nextest)?;
+    }
+    Ok(())
+}
+
+/// Fails where no test ran at all, which is nextest's own rule.
+fn nextest(ready: &Ready, runner_arguments: &[String]) -> Command {
+    let mut command = command("cargo");
+    build_environment(&mut command, ready);
+    command.env("HEARTBEAT_PROGRAM", environment::target_directory().join("debug/heartbeat"));
+    command.args(["nextest", "run", "--no-tests=fail"]).args(runner_arguments);
+    command
+}
+
+fn build_environment<'a>(command: &'a mut Command, ready: &Ready) -> &'a mut Command {
+    command.current_dir(environment::workspace_root()).env(TOOLCHAIN_VARIABLE, &ready.bpf_toolchain)
+}
+
+fn packages<'a>(names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    names.iter().flat_map(|name| ["--package", name])
+}
+
+fn runner_variable() -> String {
+    format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase())
+}
