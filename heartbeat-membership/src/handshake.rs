@@ -1,0 +1,241 @@
+//! The handshake with one peer: which incarnation of it is proven, and which challenge is outstanding.
+//!
+//! Only an answer to an outstanding challenge proves anything: it was made after the challenge was drawn, so it is no
+//! replay, and the sequence numbers in it are those of that moment. A hello moves nothing; it is merely answered.
+//!
+//! ```text
+//!   calling --- proof of a new or the same incarnation ---> idle     (calling: hello is repeated)
+//!   idle ------ cleared, own incarnation changed ---------> calling
+//!   either ---- the peer left in order -------------------> idle     (it calls when it comes back)
+//! ```
+
+use crate::ids::Incarnation;
+use crate::nonce::{Nonce, Nonces};
+
+/// A challenge is replaced when it is this many hello periods old, and answers count until it is twice that: an answer
+/// that was held back for longer describes a window that the sender may have left far behind.
+const CHALLENGE_PERIODS: u64 = 8;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Handshake {
+    repeat_ns: u64,
+    /// Highest incarnation that ever proved itself.
+    highest: u64,
+    /// The incarnation that is accepted.
+    accepted: Option<Incarnation>,
+    /// The incarnation that left in order; 0 = none.
+    departed: u64,
+    /// When the next hello is due; `None` = idle.
+    calling: Option<u64>,
+    current: Option<Challenge>,
+    previous: Option<Challenge>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Challenge {
+    nonce: Nonce,
+    drawn_ns: u64,
+}
+
+/// What a fresh answer proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// An incarnation above every earlier one.
+    New,
+    /// The one that is accepted already.
+    Same,
+    /// One that was accepted and then cleared, and did not leave.
+    Again,
+    /// Below the highest: never accepted.
+    Lower,
+    /// It had left: never accepted again.
+    Departed,
+}
+
+impl Handshake {
+    pub(crate) fn new(now_ns: u64, repeat_ns: u64) -> Self {
+        Self {
+            repeat_ns,
+            highest: 0,
+            accepted: None,
+            departed: 0,
+            calling: Some(now_ns),
+            current: None,
+            previous: None,
+        }
+    }
+
+    /// The kernel accepts this incarnation already. Control windows are not in the kernel, so the peer is called once
+    /// more to learn where they start; nothing else depends on that.
+    pub(crate) fn adopt(&mut self, incarnation: Incarnation) {
+        self.highest = incarnation.0;
+        self.accepted = Some(incarnation);
+    }
+
+    pub(crate) fn accepted(&self) -> Option<Incarnation> {
+        self.accepted
+    }
+
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.accepted.is_none() && self.departed != 0
+    }
+
+    pub(crate) fn next_hello_ns(&self) -> Option<u64> {
+        self.calling
+    }
+
+    /// Takes the due hello; the next one is a period later.
+    pub(crate) fn take_hello(&mut self, now_ns: u64) -> bool {
+        match self.calling {
+            Some(due) if due <= now_ns => {
+                self.calling = Some(now_ns.saturating_add(self.repeat_ns));
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Calls the peer again, at once, until it answers.
+    pub(crate) fn call(&mut self, now_ns: u64) {
+        self.calling = Some(now_ns);
+    }
+
+    /// The outstanding challenge, drawn anew when there is none or it is old.
+    pub(crate) fn challenge(&mut self, now_ns: u64, nonces: &mut Nonces) -> Nonce {
+        if let Some(challenge) = self.current {
+            if now_ns.saturating_sub(challenge.drawn_ns) < self.challenge_life_ns() {
+                return challenge.nonce;
+            }
+            self.previous = Some(challenge);
+        }
+        let challenge = Challenge { nonce: nonces.next(), drawn_ns: now_ns };
+        self.current = Some(challenge);
+        challenge.nonce
+    }
+
+    /// Whether `answer` answers an outstanding challenge.
+    pub(crate) fn answers(&self, answer: &Nonce, now_ns: u64) -> bool {
+        [self.current, self.previous].into_iter().flatten().any(|challenge| {
+            challenge.nonce == *answer
+                && now_ns.saturating_sub(challenge.drawn_ns) < self.challenge_life_ns().saturating_mul(2)
+        })
+    }
+
+    /// A fresh answer proved `incarnation`: what that means. Every challenge is used up.
+    pub(crate) fn prove(&mut self, incarnation: Incarnation) -> Proof {
+        self.forget_challenges();
+        if incarnation.0 < self.highest {
+            return Proof::Lower;
+        }
+        if incarnation.0 <= self.departed {
+            return Proof::Departed;
+        }
+        let proof = match self.accepted {
+            Some(accepted) if accepted == incarnation => Proof::Same,
+            Some(_) | None if incarnation.0 == self.highest => Proof::Again,
+            Some(_) | None => Proof::New,
+        };
+        self.highest = incarnation.0;
+        self.accepted = Some(incarnation);
+        self.calling = None;
+        proof
+    }
+
+    /// The accepted incarnation left in order.
+    pub(crate) fn depart(&mut self) {
+        if let Some(incarnation) = self.accepted.take() {
+            self.departed = incarnation.0;
+        }
+        self.calling = None;
+        self.forget_challenges();
+    }
+
+    pub(crate) fn forget_challenges(&mut self) {
+        self.current = None;
+        self.previous = None;
+    }
+
+    fn challenge_life_ns(&self) -> u64 {
+        self.repeat_ns.saturating_mul(CHALLENGE_PERIODS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPEAT: u64 = 100;
+
+    fn handshake() -> (Handshake, Nonces) {
+        (Handshake::new(0, REPEAT), Nonces::new([1; 32], 1))
+    }
+
+    #[test]
+    fn proof_table() {
+        let (fresh, _) = handshake();
+        let accepted = || {
+            let mut handshake = fresh.clone();
+            assert_eq!(handshake.prove(Incarnation(5)), Proof::New);
+            handshake
+        };
+        let left = || {
+            let mut handshake = accepted();
+            handshake.depart();
+            handshake
+        };
+        for (state, proved, expected, then) in [
+            (fresh.clone(), 1, Proof::New, Some(1)),
+            (accepted(), 4, Proof::Lower, Some(5)),
+            (accepted(), 5, Proof::Same, Some(5)),
+            (accepted(), 6, Proof::New, Some(6)),
+            (left(), 4, Proof::Lower, None),
+            (left(), 5, Proof::Departed, None),
+            (left(), 6, Proof::New, Some(6)),
+        ] {
+            let mut handshake = state;
+            assert_eq!(handshake.prove(Incarnation(proved)), expected);
+            assert_eq!(handshake.accepted(), then.map(Incarnation));
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_answered_once() {
+        let (mut handshake, mut nonces) = handshake();
+        let nonce = handshake.challenge(0, &mut nonces);
+        assert_eq!(handshake.challenge(1, &mut nonces), nonce);
+        assert!(handshake.answers(&nonce, 2));
+        handshake.prove(Incarnation(1));
+        assert!(!handshake.answers(&nonce, 3));
+        assert_ne!(handshake.challenge(4, &mut nonces), nonce);
+    }
+
+    #[test]
+    fn a_held_back_answer_expires() {
+        let (mut handshake, mut nonces) = handshake();
+        let life = REPEAT * CHALLENGE_PERIODS;
+        let first = handshake.challenge(0, &mut nonces);
+        assert_eq!(handshake.challenge(life - 1, &mut nonces), first);
+        assert_ne!(handshake.challenge(life, &mut nonces), first);
+        assert!(handshake.answers(&first, 2 * life - 1));
+        assert!(!handshake.answers(&first, 2 * life));
+    }
+
+    #[test]
+    fn hellos_repeat_until_a_proof_and_not_after_a_departure() {
+        let (mut handshake, _) = handshake();
+        assert!(handshake.take_hello(0));
+        assert!(!handshake.take_hello(REPEAT - 1));
+        assert!(handshake.take_hello(REPEAT));
+        handshake.prove(Incarnation(3));
+        assert_eq!(handshake.next_hello_ns(), None);
+        handshake.call(500);
+        assert!(handshake.take_hello(500));
+        handshake.depart();
+        assert_eq!(handshake.next_hello_ns(), None);
+        assert!(handshake.has_left());
+    }
+}

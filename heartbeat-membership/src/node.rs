@@ -1,0 +1,218 @@
+//! The core of one node: takes inputs, queues actions.
+
+mod hello;
+mod leave;
+mod verdicts;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::config::{ConfigError, CoreConfig};
+use crate::event::{Detail, Event, EventId};
+use crate::ids::{Incarnation, NetworkId, NodeId};
+use crate::input::{ControlMessage, Identity, Input, LocalStall};
+use crate::message::Kind;
+use crate::nonce::Nonces;
+use crate::peer::Peer;
+use crate::refusal::Refusal;
+use crate::snapshot::Snapshot;
+use crate::time::Now;
+use crate::window::{Sequence, Window};
+
+/// Datagrams queued between two polls. The largest burst is three messages to 1023 peers on 8 networks; a driver that
+/// leaves more lying has lost them anyway.
+const MAX_QUEUED_SENDS: usize = 32_768;
+
+/// The core of one node. See the crate documentation for the loop that drives it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    config: CoreConfig,
+    incarnation: Incarnation,
+    /// A higher incarnation was asked for and not taken yet.
+    taking: Option<Incarnation>,
+    peers: BTreeMap<NodeId, Peer>,
+    nonces: Nonces,
+    last_stall: BTreeMap<crate::input::StallSource, LocalStall>,
+    refused: BTreeMap<Refusal, u64>,
+    actions: VecDeque<Action>,
+    queued_sends: usize,
+    stopped: bool,
+}
+
+/// Why the core wants to be called at a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A hello to this peer is due.
+    Hello(NodeId),
+}
+
+impl Node {
+    /// A core that begins its life, or goes on with an adopted one. `seed` comes from the driver's random source.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration makes no sense; nothing is constructed then.
+    pub fn new(config: CoreConfig, identity: Identity, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
+        config.check()?;
+        let repeat_ns = config.timing.hello_repeat_ns();
+        let mut peers = BTreeMap::new();
+        for node in config.nodes.iter().filter(|node| node.id != config.local) {
+            peers.insert(node.id, Peer::new(node, &config.shared_networks(node), now.mono_ns, repeat_ns));
+        }
+        for adopted in &identity.adopted {
+            if let Some(peer) = peers.get_mut(&adopted.peer) {
+                peer.adopt(adopted, now.mono_ns);
+            }
+        }
+        let mut node = Self {
+            nonces: Nonces::new(seed, identity.incarnation.0),
+            incarnation: identity.incarnation,
+            taking: None,
+            peers,
+            last_stall: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            actions: VecDeque::new(),
+            queued_sends: 0,
+            stopped: false,
+            config,
+        };
+        node.send_due_hellos(now);
+        Ok(node)
+    }
+
+    /// Takes one input. `now` never falls from call to call.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        if self.stopped {
+            self.refuse(Refusal::Stopped);
+            return;
+        }
+        match input {
+            Input::Timer => {}
+            Input::Late(verdict) => self.on_late(now, &verdict),
+            Input::Restored(restored) => self.on_restored(now, &restored),
+            Input::Silent(verdict) => self.on_silent(now, &verdict),
+            Input::HeardAgain { peer, stamp_ns } => self.on_heard_again(now, peer, stamp_ns),
+            Input::OtherIncarnation { peer, network: _, incarnation } => {
+                self.on_other_incarnation(now, peer, incarnation);
+            }
+            Input::LocalStall(stall) => self.on_local_stall(now, stall),
+            Input::Control(message) => {
+                if let Err(refusal) = self.on_control(now, &message) {
+                    self.refuse(refusal);
+                }
+            }
+            Input::IncarnationTaken { incarnation } => self.on_incarnation_taken(now, incarnation),
+            Input::Leave => self.on_leave_request(),
+        }
+        self.send_due_hellos(now);
+    }
+
+    /// The next duty; the driver polls until there is none, after construction and after every input.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front()?;
+        if matches!(action, Action::Send { .. }) {
+            self.queued_sends -= 1;
+        }
+        Some(action)
+    }
+
+    /// When the core wants [`Input::Timer`], in `CLOCK_MONOTONIC` nanoseconds, and why; `None` if never.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(u64, Reason)> {
+        if self.stopped {
+            return None;
+        }
+        self.peers
+            .iter()
+            .filter_map(|(id, peer)| peer.handshake.next_hello_ns().map(|due| (due, Reason::Hello(*id))))
+            .min()
+    }
+
+    /// The state to show.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            local: self.config.local,
+            incarnation: self.incarnation,
+            stopped: self.stopped,
+            peers: self
+                .peers
+                .iter()
+                .map(|(id, peer)| peer.snapshot(*id, self.config.digest, self.config.abi))
+                .collect(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    /// The incarnation of this node.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    fn on_control(&mut self, now: Now, message: &ControlMessage) -> Result<(), Refusal> {
+        let peer = self.peers.get_mut(&message.source).ok_or(Refusal::UnknownPeer)?;
+        if !peer.links.contains_key(&message.network) {
+            return Err(Refusal::UnknownNetwork);
+        }
+        let kind = Kind::from_byte(message.kind).ok_or(Refusal::UnknownKind)?;
+        match kind {
+            Kind::Hello => self.on_hello(now, message),
+            Kind::HelloAck => self.on_answer(now, message, hello::Answering::Ack),
+            Kind::HelloDone => self.on_answer(now, message, hello::Answering::Done),
+            Kind::Leave => {
+                admit(peer, message)?;
+                self.on_leave(now, message)
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        let count = self.refused.entry(refusal).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn send(&mut self, peer: NodeId, network: NetworkId, kind: Kind, body: Vec<u8>) {
+        if self.queued_sends >= MAX_QUEUED_SENDS {
+            self.refuse(Refusal::QueueFull);
+            return;
+        }
+        self.queued_sends += 1;
+        self.actions.push_back(Action::Send { peer, network, kind, body });
+    }
+
+    fn event(
+        &mut self,
+        now: Now,
+        id: EventId,
+        peer: Option<NodeId>,
+        network: Option<NetworkId>,
+        text: String,
+        detail: Detail,
+    ) {
+        self.actions.push_back(Action::Event(Event { id, peer, network, view: 0, text, detail, mono_ns: now.mono_ns }));
+    }
+
+    fn peer_name(&self, peer: NodeId) -> String {
+        self.peers.get(&peer).map_or_else(|| peer.to_string(), |peer| peer.name.clone())
+    }
+
+    fn network_name(&self, network: NetworkId) -> String {
+        self.config.network(network).map_or_else(|| network.to_string(), |network| network.name.clone())
+    }
+}
+
+/// Kinds of 20 and above: only the accepted incarnation, each sequence number once, none from before the handshake.
+fn admit(peer: &mut Peer, message: &ControlMessage) -> Result<(), Refusal> {
+    if peer.handshake.accepted() != Some(Incarnation(message.incarnation)) {
+        return Err(Refusal::NotAccepted);
+    }
+    let window: &mut Window = peer.windows.get_mut(&message.network).ok_or(Refusal::NotAccepted)?;
+    match window.accept(message.sequence) {
+        Sequence::New => Ok(()),
+        Sequence::Duplicate => Err(Refusal::Duplicate),
+        Sequence::TooOld => Err(Refusal::TooOld),
+    }
+}

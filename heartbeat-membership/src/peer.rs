@@ -1,0 +1,88 @@
+//! Everything that the core keeps about one configured peer.
+
+use std::collections::BTreeMap;
+
+use crate::config::NodeConfig;
+use crate::handshake::Handshake;
+use crate::ids::{ConfigDigest, NetworkId, NodeId};
+use crate::input::AdoptedPeer;
+use crate::link::Link;
+use crate::message::NextSequences;
+use crate::snapshot::{LinkSnapshot, PeerSnapshot};
+use crate::window::Window;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) links: BTreeMap<NetworkId, Link>,
+    pub(crate) handshake: Handshake,
+    /// Windows of control messages of 20 and above; empty until a handshake has set their starts.
+    pub(crate) windows: BTreeMap<NetworkId, Window>,
+    /// Stamp of the newest heartbeat that ended a silence.
+    pub(crate) heard_again_ns: u64,
+    pub(crate) spoken: Option<Spoken>,
+}
+
+/// What the peer said about itself in a fresh answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spoken {
+    pub(crate) digest: ConfigDigest,
+    pub(crate) abi: u32,
+}
+
+impl Peer {
+    pub(crate) fn new(config: &NodeConfig, shared: &[NetworkId], now_ns: u64, hello_repeat_ns: u64) -> Self {
+        Self {
+            name: config.name.clone(),
+            links: shared.iter().map(|network| (*network, Link::new(now_ns))).collect(),
+            handshake: Handshake::new(now_ns, hello_repeat_ns),
+            windows: BTreeMap::new(),
+            heard_again_ns: 0,
+            spoken: None,
+        }
+    }
+
+    pub(crate) fn adopt(&mut self, adopted: &AdoptedPeer, now_ns: u64) {
+        self.handshake.adopt(adopted.incarnation);
+        for found in &adopted.links {
+            if let Some(link) = self.links.get_mut(&found.network) {
+                *link = Link::adopted(found.state, found.stamp_ns, now_ns);
+            }
+        }
+    }
+
+    pub(crate) fn networks(&self) -> Vec<NetworkId> {
+        self.links.keys().copied().collect()
+    }
+
+    pub(crate) fn reset_links(&mut self, now_ns: u64, slack_ns: u64) {
+        self.links.values_mut().for_each(|link| link.reset(now_ns, slack_ns));
+        self.heard_again_ns = 0;
+    }
+
+    pub(crate) fn start_windows(&mut self, next: &[NextSequences]) {
+        self.windows = next
+            .iter()
+            .filter(|entry| self.links.contains_key(&entry.network))
+            .map(|entry| (entry.network, Window::starting_at(entry.control)))
+            .collect();
+    }
+
+    pub(crate) fn snapshot(&self, id: NodeId, digest: ConfigDigest, abi: u32) -> PeerSnapshot {
+        let link = |(network, link): (&NetworkId, &Link)| LinkSnapshot {
+            network: *network,
+            state: link.state,
+            since_ns: link.since_ns,
+        };
+        PeerSnapshot {
+            id,
+            accepted: self.handshake.accepted(),
+            proven: self.handshake.accepted().is_some(),
+            left: self.handshake.has_left(),
+            config_differs: self.spoken.is_some_and(|spoken| spoken.digest != digest),
+            abi_differs: self.spoken.is_some_and(|spoken| spoken.abi != abi),
+            digest: self.spoken.map(|spoken| spoken.digest),
+            links: self.links.iter().map(link).collect(),
+        }
+    }
+}
