@@ -1,1 +1,5 @@
 //! The node: data plane, sender, reactor, control socket.
+
+pub mod api;
+pub mod config;
+pub mod keys;
