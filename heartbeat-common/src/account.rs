@@ -31,6 +31,10 @@ pub struct Restored {
     pub first: bool,
     /// The newest stamp before; 0 is none.
     pub previous_stamp_ns: u64,
+    /// `sent_ns` of the newest heartbeat before, on the peer's clock; 0 is none.
+    pub previous_sent_ns: u64,
+    /// Sequence numbers between the two that have not been seen.
+    pub lost: u64,
 }
 
 /// Books an authentic heartbeat of the accepted incarnation. `clock` is read once the sequence number has been accepted.
@@ -59,10 +63,9 @@ pub fn account(
     let untouched = window.newest < start;
     match window.record(heartbeat.sequence) {
         Position::Ahead { skipped } => {
-            if !untouched {
-                link.lost += skipped;
-            }
-            Ok(newest(link, verdict, heartbeat, clock(), first))
+            let lost = if untouched { 0 } else { skipped };
+            link.lost += lost;
+            Ok(newest(link, verdict, heartbeat, clock(), first, lost))
         }
         Position::Behind => {
             link.lost = link.lost.saturating_sub(1);
@@ -100,8 +103,9 @@ fn newest(
     heartbeat: &Heartbeat,
     stamp_ns: u64,
     first: bool,
+    lost: u64,
 ) -> Accounted {
-    let previous_stamp_ns = link.stamp_ns;
+    let (previous_stamp_ns, previous_sent_ns) = (link.stamp_ns, link.sent_ns);
     let gap_ns = if previous_stamp_ns == 0 { 0 } else { stamp_ns.saturating_sub(previous_stamp_ns) };
     link.previous_stamp_ns = previous_stamp_ns;
     link.stamp_ns = stamp_ns;
@@ -124,7 +128,12 @@ fn newest(
     let ends_episode =
         verdict.epoch == link.epoch && verdict.state == STATE_LATE && verdict.episode != link.acknowledged_episode;
     let was_first = first || previous_stamp_ns == 0;
-    let restored = (was_first || ends_episode).then_some(Restored { first: was_first, previous_stamp_ns });
+    let restored = (was_first || ends_episode).then_some(Restored {
+        first: was_first,
+        previous_stamp_ns,
+        previous_sent_ns,
+        lost,
+    });
     if ends_episode {
         link.acknowledged_episode = verdict.episode;
     }

@@ -5,6 +5,8 @@
 //! Deadlines count from the newest stamp, or from the moment when the incarnation was accepted. Stamps are written on
 //! other CPUs and may lie after `now`: every comparison is of signed differences.
 
+pub mod scan;
+
 use bytemuck::Zeroable as _;
 
 use crate::records::{

@@ -22,9 +22,9 @@ pub const NOTICE_FLAG_NEVER_HEARD: u8 = 1 << 1;
 /// The credit for stalls was used up (in `flags` of [`NOTICE_LATE`], [`NOTICE_SILENT`], [`NOTICE_LOCAL_STALL`]).
 pub const NOTICE_FLAG_STALL_BUDGET_SPENT: u8 = 1 << 2;
 
-/// Bytes of the ring: 64 KiB hold about 900 notices. One node that loses all of 1,023 peers on all networks at once
-/// overflows it; VERDICTS keeps what the ring lost.
-pub const RING_BYTES: usize = 64 * 1024;
+/// Bytes of the ring: 256 KiB hold about 2,700 notices, so a node that loses 1,000 peers on two networks at once tells it
+/// all before anybody reads. What a larger one loses stands in VERDICTS.
+pub const RING_BYTES: usize = 256 * 1024;
 
 /// One state change. Which fields mean something depends on `kind`; the others are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -52,6 +52,12 @@ pub struct Notice {
     pub length_ns: u64,
     /// Number of the episode (late, silent).
     pub episode: u64,
+    /// `sent_ns` of the heartbeat, on the peer's clock (restored).
+    pub sent_ns: u64,
+    /// `sent_ns` of the heartbeat before it (restored).
+    pub previous_sent_ns: u64,
+    /// Sequence numbers between the two that have not been seen (restored).
+    pub lost: u64,
 }
 
-const _: () = assert!(size_of::<Notice>() == 64);
+const _: () = assert!(size_of::<Notice>() == 88);

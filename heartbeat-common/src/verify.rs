@@ -16,15 +16,15 @@ use crate::{
 };
 
 /// What the checks look up.
-pub trait Tables: Copy {
+pub trait Tables<'a>: Copy {
     /// Who we are.
-    fn node(self) -> Option<impl core::ops::Deref<Target = NodeRecord>>;
+    fn node(self) -> Option<&'a NodeRecord>;
     /// Our networks.
-    fn networks(self) -> Option<impl core::ops::Deref<Target = NetworkTable>>;
+    fn networks(self) -> Option<&'a NetworkTable>;
     /// What is expected of the peer behind a link index.
-    fn peer(self, link: u32) -> Option<impl core::ops::Deref<Target = PeerRecord>>;
+    fn peer(self, link: u32) -> Option<&'a PeerRecord>;
     /// The key in a slot, which may be any number.
-    fn key(self, slot: u8) -> Option<impl core::ops::Deref<Target = KeyRecord>>;
+    fn key(self, slot: u8) -> Option<&'a KeyRecord>;
 }
 
 /// The network that a datagram came in by.
@@ -92,7 +92,7 @@ pub enum Message {
 /// # Errors
 /// The first [`Reject`] that applies; nothing was changed.
 #[inline(always)]
-pub fn verify<B: PacketBytes, T: Tables>(
+pub fn verify<'a, B: PacketBytes, T: Tables<'a>>(
     tables: T,
     datagram: &Datagram<B>,
     ingress: Ingress,

@@ -37,7 +37,7 @@ fn verdict(state: u32, episode: u64) -> VerdictRecord {
 fn first_heartbeat_of_an_epoch_restores_and_counts_nothing_as_lost() {
     let mut link = empty_link();
     let accounted = account(&mut link, &peer(1, 10), &verdict(0, 0), &heartbeat(14), || 1000).expect("accepted");
-    assert_eq!(accounted.restored, Some(Restored { first: true, previous_stamp_ns: 0 }));
+    assert_eq!(accounted.restored, Some(Restored { first: true, previous_stamp_ns: 0, previous_sent_ns: 0, lost: 0 }));
     assert_eq!((link.received, link.lost, link.stamp_ns, link.epoch), (1, 0, 1000, 1));
 
     let accounted = account(&mut link, &peer(1, 10), &verdict(0, 0), &heartbeat(17), || 2000).expect("accepted");
@@ -86,7 +86,7 @@ fn an_episode_of_lateness_ends_exactly_once() {
     account(&mut link, &peer(1, 1), &verdict(0, 0), &heartbeat(1), || 1).expect("accepted");
     let late = verdict(STATE_LATE, 1);
     let ended = account(&mut link, &peer(1, 1), &late, &heartbeat(2), || 50).expect("accepted");
-    assert_eq!(ended.restored, Some(Restored { first: false, previous_stamp_ns: 1 }));
+    assert_eq!(ended.restored, Some(Restored { first: false, previous_stamp_ns: 1, previous_sent_ns: 100, lost: 0 }));
     // The judge has not run yet: its verdict still says late.
     let again = account(&mut link, &peer(1, 1), &late, &heartbeat(3), || 60).expect("accepted");
     assert_eq!(again.restored, None);

@@ -1,0 +1,125 @@
+//! From a verified heartbeat to its link record, under the record's lock.
+
+use heartbeat_common::{
+    account::{Accounted, account, interval_bucket, next_arrival},
+    decode::Heartbeat,
+    ids,
+    notice::{NOTICE_FLAG_FIRST, NOTICE_OTHER_INCARNATION, NOTICE_RESTORED, Notice},
+    records::{ArrivalRecord, IntervalRecord, PeerRecord},
+    reject::Reject,
+};
+
+use crate::{atomic, clock, maps, notify};
+
+/// What became of a heartbeat that verified.
+pub(crate) enum Booked {
+    /// It counts.
+    Accepted,
+    /// Another CPU was writing the record: counted, not booked.
+    Contended,
+}
+
+/// Books a heartbeat.
+///
+/// # Errors
+/// [`Reject::WrongIncarnation`], [`Reject::Duplicate`], [`Reject::TooOld`].
+#[inline(always)]
+pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> {
+    let peer = maps::PEERS.get(index).ok_or(Reject::UnknownPeer)?;
+    let incarnation = atomic::load(&peer.incarnation);
+    if incarnation == 0 || incarnation != heartbeat.incarnation {
+        report_incarnation(index, heartbeat);
+        return Err(Reject::WrongIncarnation);
+    }
+    let (Some(link), Some(verdict)) = (maps::LINKS.get_ptr_mut(index), maps::VERDICTS.get(index)) else {
+        return Err(Reject::UnknownPeer);
+    };
+    // SAFETY: a map value; who else may write it is settled by the lock below.
+    let link = unsafe { &mut *link };
+    let lock = atomic::load(&link.lock);
+    if lock & 1 != 0 || !atomic::compare_and_swap(&mut link.lock, lock, lock + 1) {
+        notify::count(|counters| &mut counters.contended);
+        return Ok(Booked::Contended);
+    }
+    let result = account(link, peer, verdict, heartbeat, clock::monotonic_ns);
+    let arrival = result.map(|accounted| (accounted, next_arrival(link, heartbeat, accounted.stamp_ns)));
+    if let Ok((accounted, (slot, arrival))) = &arrival {
+        if let Some(record) = maps::ARRIVALS.get_ptr_mut(index) {
+            // SAFETY: `slot` is below ARRIVALS, and the link's lock is held.
+            unsafe { (&raw mut (*record).arrivals).cast::<heartbeat_common::records::Arrival>().add(*slot).write(*arrival) };
+            let _: *mut ArrivalRecord = record;
+        }
+        if accounted.gap_ns != 0 {
+            count_gap(index, accounted.gap_ns);
+        }
+    }
+    atomic::store_release(&mut link.lock, lock + 2);
+    let (accounted, _) = arrival?;
+    if accounted.restored.is_some() {
+        report_restored(index, peer, heartbeat, &accounted, verdict.episode);
+    }
+    notify::count(|counters| &mut counters.accepted);
+    Ok(Booked::Accepted)
+}
+
+#[inline(always)]
+fn count_gap(index: u32, gap_ns: u64) {
+    if let Some(record) = maps::INTERVALS.get_ptr_mut(index) {
+        let record: *mut IntervalRecord = record;
+        // SAFETY: the bucket is below INTERVAL_BUCKETS, and the link's lock is held.
+        unsafe { *(&raw mut (*record).buckets).cast::<u64>().add(interval_bucket(gap_ns)) += 1 };
+    }
+}
+
+#[inline(never)]
+fn report_restored(index: u32, peer: &PeerRecord, heartbeat: &Heartbeat, accounted: &Accounted, episode: u64) {
+    let Some(restored) = accounted.restored else { return };
+    notify::notify(&Notice {
+        kind: NOTICE_RESTORED,
+        node: ids::link_node(index),
+        network: ids::link_network(index),
+        flags: if restored.first { NOTICE_FLAG_FIRST } else { 0 },
+        stamp_ns: accounted.stamp_ns,
+        previous_stamp_ns: restored.previous_stamp_ns,
+        deadline_ns: 0,
+        judged_ns: accounted.stamp_ns,
+        incarnation: heartbeat.incarnation,
+        length_ns: accounted.stamp_ns.saturating_sub(peer.since_ns),
+        episode,
+        sent_ns: heartbeat.sent_ns,
+        previous_sent_ns: restored.previous_sent_ns,
+        lost: restored.lost,
+    });
+}
+
+/// Tells userspace, once per interval, that a peer runs as another incarnation: it starts the handshake.
+#[inline(never)]
+fn report_incarnation(index: u32, heartbeat: &Heartbeat) {
+    let (Some(admission), Some(timing)) = (maps::ADMISSION.get_ptr_mut(index), maps::TIMING.get(0)) else { return };
+    // SAFETY: a map value, written under the lock below.
+    let admission = unsafe { &mut *admission };
+    let now_ns = clock::monotonic_ns();
+    let reported_ns = admission.incarnation_reported_ns;
+    if reported_ns != 0 && now_ns.wrapping_sub(reported_ns) < timing.interval_ns {
+        return;
+    }
+    if !atomic::compare_and_swap(&mut admission.incarnation_reported_ns, reported_ns, now_ns) {
+        return;
+    }
+    notify::notify(&Notice {
+        kind: NOTICE_OTHER_INCARNATION,
+        node: ids::link_node(index),
+        network: ids::link_network(index),
+        flags: 0,
+        stamp_ns: now_ns,
+        previous_stamp_ns: 0,
+        deadline_ns: 0,
+        judged_ns: now_ns,
+        incarnation: heartbeat.incarnation,
+        length_ns: 0,
+        episode: 0,
+        sent_ns: heartbeat.sent_ns,
+        previous_sent_ns: 0,
+        lost: 0,
+    });
+}

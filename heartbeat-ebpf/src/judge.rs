@@ -1,0 +1,140 @@
+//! The judge: one timer, one scan over the active peers.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_loop;
+use heartbeat_common::{
+    ids,
+    judge::{
+        self, is_before,
+        scan::{JudgeTables, LinkStamp, scan_peer},
+    },
+    notice::{NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_LOCAL_STALL, Notice},
+    records::{JudgeRecord, PeerRecord, StallRecord, TimingRecord, VerdictRecord},
+};
+
+use crate::{atomic, clock, maps, notify, timer};
+
+/// Arms the judge with this program's callback. Run once by userspace at start and at adoption, and again whenever the
+/// scans stand still.
+#[inline(always)]
+pub(crate) fn start() -> Result<(), i64> {
+    let (Some(timing), Some(judge)) = (maps::TIMING.get(0), judge_state()) else { return Err(-2) };
+    let now_ns = clock::monotonic_ns();
+    if judge.due_ns == 0 {
+        judge.due_ns = now_ns + timing.interval_ns;
+    }
+    // A judge that stood still keeps the time when it was due: its first run sees how long nobody judged, and credits it.
+    let left_ns = if is_before(judge.due_ns, now_ns) { 0 } else { judge.due_ns - now_ns };
+    timer::start(left_ns.clamp(1_000, timing.interval_ns), run)
+}
+
+#[inline(always)]
+fn judge_state() -> Option<&'static mut JudgeRecord> {
+    // SAFETY: a map value that only the judge writes: the callback never runs twice at once, and `start` writes the one
+    // word that a running callback is about to overwrite.
+    maps::JUDGE_STATE.get_ptr_mut(0).map(|judge| unsafe { &mut *judge })
+}
+
+/// What a scan carries from peer to peer.
+#[repr(C)]
+struct Scan {
+    now_ns: u64,
+    timing: TimingRecord,
+    stalls: StallRecord,
+    earliest_ns: u64,
+}
+
+/// The timer's callback. No `#[no_mangle]`: the kernel demands static linkage of callbacks.
+#[inline(never)]
+fn run(_map: *mut c_void, _key: *mut u32, element: *mut timer::JudgeTimer) -> i32 {
+    let (Some(timing), Some(judge)) = (maps::TIMING.get(0), judge_state()) else { return 0 };
+    let now_ns = clock::monotonic_ns();
+    let due_ns = judge.due_ns;
+    if let Some(stall) = judge::begin_run(now_ns, timing, judge) {
+        report_stall(now_ns, due_ns, stall);
+    }
+    let mut scan = Scan { now_ns, timing: *timing, stalls: judge.stalls, earliest_ns: u64::MAX };
+    // SAFETY: the callback is a static subprogram; `scan` lives on this stack until bpf_loop returns.
+    unsafe {
+        bpf_loop(timing.active_peers as u32, scan_one as *mut c_void, (&raw mut scan).cast(), 0);
+    }
+    let earliest_ns = if scan.earliest_ns == u64::MAX { None } else { Some(scan.earliest_ns) };
+    let delay_ns = judge::end_run(clock::monotonic_ns(), timing, earliest_ns, judge);
+    if timer::restart(element, delay_ns).is_err() {
+        judge.arm_failures += 1;
+    }
+    0
+}
+
+#[inline(never)]
+fn scan_one(index: u64, scan: *mut Scan) -> i64 {
+    // SAFETY: bpf_loop passes the pointer that it was given.
+    let scan = unsafe { &mut *scan };
+    let Some(active) = maps::ACTIVE.get(index as u32) else { return 1 };
+    let earliest_ns = scan_peer(JudgeMaps, scan.now_ns, &scan.timing, &scan.stalls, active);
+    if earliest_ns < scan.earliest_ns {
+        scan.earliest_ns = earliest_ns;
+    }
+    0
+}
+
+#[inline(always)]
+fn report_stall(now_ns: u64, due_ns: u64, stall: judge::LocalStall) {
+    notify::notify(&Notice {
+        kind: NOTICE_LOCAL_STALL,
+        node: ids::EVERY_NODE,
+        network: 0,
+        flags: if stall.budget_spent { NOTICE_FLAG_STALL_BUDGET_SPENT } else { 0 },
+        stamp_ns: 0,
+        previous_stamp_ns: 0,
+        deadline_ns: due_ns,
+        judged_ns: now_ns,
+        incarnation: 0,
+        length_ns: stall.length_ns,
+        episode: 0,
+        sent_ns: 0,
+        previous_sent_ns: 0,
+        lost: 0,
+    });
+}
+
+/// The maps as the scan reads and writes them.
+#[derive(Clone, Copy)]
+struct JudgeMaps;
+
+impl JudgeTables<'static> for JudgeMaps {
+    #[inline(always)]
+    fn peer(self, link: u32) -> Option<&'static PeerRecord> {
+        maps::PEERS.get(link)
+    }
+
+    #[inline(always)]
+    fn heard(self, link: u32) -> Option<LinkStamp> {
+        let record = maps::LINKS.get(link)?;
+        let lock = atomic::load(&record.lock);
+        let stamp = LinkStamp {
+            epoch: atomic::load(&record.epoch),
+            stamp_ns: atomic::load(&record.stamp_ns),
+            acknowledged_episode: atomic::load(&record.acknowledged_episode),
+        };
+        if lock & 1 != 0 || atomic::load(&record.lock) != lock { None } else { Some(stamp) }
+    }
+
+    #[inline(always)]
+    fn link_verdict(self, link: u32) -> Option<&'static mut VerdictRecord> {
+        // SAFETY: a map value that only the judge writes.
+        maps::VERDICTS.get_ptr_mut(link).map(|verdict| unsafe { &mut *verdict })
+    }
+
+    #[inline(always)]
+    fn peer_verdict(self, node: u32) -> Option<&'static mut VerdictRecord> {
+        // SAFETY: a map value that only the judge writes.
+        maps::PEER_VERDICTS.get_ptr_mut(node).map(|verdict| unsafe { &mut *verdict })
+    }
+
+    #[inline(always)]
+    fn notify(self, notice: &Notice) {
+        notify::notify(notice);
+    }
+}
