@@ -103,9 +103,9 @@ impl Node {
             self.refuse(Refusal::UnknownPeer);
             return;
         };
-        if incarnation.0 < peer.handshake.highest() {
-            self.refuse(Refusal::LowerIncarnation);
-        } else if incarnation.0 > peer.handshake.highest() && peer.handshake.next_hello_ns().is_none() {
+        // A lower one is called as well: only a fresh answer tells it that it must take a higher one. Should this be a
+        // replay, the living incarnation answers and the calling ends.
+        if incarnation.0 != peer.handshake.highest() && peer.handshake.next_hello_ns().is_none() {
             peer.handshake.call(now.mono_ns);
         }
     }
