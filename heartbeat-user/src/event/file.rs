@@ -1,0 +1,254 @@
+//! Events on disk: one JSON object a line, in a few files of bounded size, written by a thread of its own.
+//!
+//! A disk that is full, read-only or hangs never reaches the node: lines that cannot be queued or written are counted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// About 40,000 events a file; four old ones are kept, so that the log stays below 80 MiB.
+pub(super) const FILE_BYTES: u64 = 16 << 20;
+/// Old files that are kept beside the current one.
+pub(super) const KEPT_FILES: u32 = 4;
+
+/// Lines that wait for the disk: as many as the log keeps in memory would be lost on a crash anyway.
+const QUEUED_LINES: usize = 4096;
+/// How often a disk that refuses is complained about.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the end of the process waits for the disk.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// What became of the lines.
+#[derive(Debug, Default)]
+pub(super) struct FileCounters {
+    pub(super) written: AtomicU64,
+    /// The queue was full: the disk was too slow.
+    pub(super) dropped: AtomicU64,
+    /// The disk refused.
+    pub(super) failed: AtomicU64,
+    pub(super) last_error: Mutex<Option<String>>,
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub(super) struct FileWriter {
+    lines: Option<SyncSender<String>>,
+    finished: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+    counters: Arc<FileCounters>,
+}
+
+impl FileWriter {
+    /// Starts the thread; the file is opened by it, again and again if need be.
+    pub(super) fn start(file: RotatingFile, counters: Arc<FileCounters>) -> io::Result<Self> {
+        let (lines, queue) = sync_channel(QUEUED_LINES);
+        let (finish, finished) = sync_channel(1);
+        let shared = Arc::clone(&counters);
+        let thread = std::thread::Builder::new().name("event-file".to_owned()).spawn(move || {
+            write_all(file, &queue, &shared);
+            // Nobody waits any more after LAST_WRITES.
+            let _ = finish.try_send(());
+        })?;
+        Ok(Self { lines: Some(lines), finished, thread: Some(thread), counters })
+    }
+
+    /// Queues a line without its newline; never waits.
+    pub(super) fn write(&self, line: String) {
+        let queued = self.lines.as_ref().is_some_and(|lines| lines.try_send(line).is_ok());
+        if !queued {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        drop(self.lines.take());
+        // A disk that hangs holds the thread, but not the end of the process.
+        if self.finished.recv_timeout(LAST_WRITES).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_all(mut file: RotatingFile, queue: &Receiver<String>, counters: &FileCounters) {
+    let mut complained: Option<Instant> = None;
+    while let Ok(line) = queue.recv() {
+        match file.append(&line) {
+            Ok(()) => {
+                counters.written.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                let failed = counters.failed.fetch_add(1, Ordering::Relaxed) + 1;
+                let message = format!("{}: {error}", file.path.display());
+                if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
+                    tracing::warn!(failed, "events are not written to disk: {message}");
+                    complained = Some(Instant::now());
+                }
+                *counters.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+            }
+        }
+    }
+}
+
+/// A file that is renamed when it is full: `events.jsonl`, then `events.1.jsonl` (newest) to `events.4.jsonl`.
+#[derive(Debug)]
+pub(super) struct RotatingFile {
+    path: PathBuf,
+    limit: u64,
+    kept: u32,
+    open: Option<(File, u64)>,
+}
+
+impl RotatingFile {
+    pub(super) fn new(path: PathBuf, limit: u64, kept: u32) -> Self {
+        Self { path, limit, kept, open: None }
+    }
+
+    /// Appends a line with one write. After an error the file is opened anew, and a torn line is ended.
+    pub(super) fn append(&mut self, line: &str) -> io::Result<()> {
+        let bytes = [line.as_bytes(), b"\n"].concat();
+        let result = self.append_bytes(&bytes);
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+
+    /// The newest lines, oldest first: of the current file and the one before it.
+    pub(super) fn newest_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for path in [old_path(&self.path, 1), self.path.clone()] {
+            let Ok(file) = File::open(path) else { continue };
+            let mut content = Vec::new();
+            // A file that others made larger is cut, not read whole.
+            if file.take(2 * self.limit).read_to_end(&mut content).is_ok() {
+                lines.extend(String::from_utf8_lossy(&content).lines().map(str::to_owned));
+            }
+        }
+        lines
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let full = |size: u64| size > 0 && size + bytes.len() as u64 > self.limit;
+        let (mut file, mut size) = match self.open.take() {
+            Some(open) => open,
+            None => open_at_end(&self.path)?,
+        };
+        if full(size) {
+            drop(file);
+            self.rotate()?;
+            (file, size) = open_at_end(&self.path)?;
+        }
+        file.write_all(bytes)?;
+        self.open = Some((file, size + bytes.len() as u64));
+        Ok(())
+    }
+
+    fn rotate(&self) -> io::Result<()> {
+        for number in (1..self.kept).rev() {
+            let from = old_path(&self.path, number);
+            if from.exists() {
+                std::fs::rename(from, old_path(&self.path, number + 1))?;
+            }
+        }
+        std::fs::rename(&self.path, old_path(&self.path, 1))
+    }
+}
+
+fn open_at_end(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut size = file.metadata()?.len();
+    if size > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+            size += 1;
+        }
+    }
+    Ok((file, size))
+}
+
+/// `events.jsonl` gives `events.1.jsonl`.
+fn old_path(path: &Path, number: u32) -> PathBuf {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_extension(format!("{number}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    #[test]
+    fn rotates_by_size_and_keeps_a_bounded_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        let mut file = RotatingFile::new(path.clone(), 10, 2);
+        for line in ["aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff", "gggg"] {
+            file.append(line).unwrap();
+        }
+        assert_eq!(content(&path), "gggg\n");
+        assert_eq!(content(&directory.path().join("events.1.jsonl")), "eeee\nffff\n");
+        assert_eq!(content(&directory.path().join("events.2.jsonl")), "cccc\ndddd\n");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
+        assert_eq!(file.newest_lines(), ["eeee", "ffff", "gggg"]);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_limit_is_written_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        let mut file = RotatingFile::new(path.clone(), 3, 1);
+        file.append("abcdef").unwrap();
+        file.append("ghijkl").unwrap();
+        assert_eq!(content(&path), "ghijkl\n");
+    }
+
+    #[test]
+    fn goes_on_behind_a_torn_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        std::fs::write(&path, "whole\nto").unwrap();
+        let mut file = RotatingFile::new(path.clone(), 100, 1);
+        file.append("next").unwrap();
+        assert_eq!(content(&path), "whole\nto\nnext\n");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error_until_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("later/events.jsonl");
+        let mut file = RotatingFile::new(path.clone(), 100, 1);
+        assert!(file.append("lost").is_err());
+        std::fs::create_dir(directory.path().join("later")).unwrap();
+        file.append("kept").unwrap();
+        assert_eq!(content(&path), "kept\n");
+    }
+
+    #[test]
+    fn a_full_disk_is_counted_and_named() {
+        let counters = Arc::new(FileCounters::default());
+        let file = RotatingFile::new(PathBuf::from("/dev/full"), 1 << 20, 1);
+        let writer = FileWriter::start(file, Arc::clone(&counters)).unwrap();
+        writer.write("one".to_owned());
+        writer.write("two".to_owned());
+        drop(writer);
+        assert_eq!(counters.failed.load(Ordering::Relaxed), 2);
+        assert_eq!(counters.written.load(Ordering::Relaxed), 0);
+        let error = counters.last_error.lock().unwrap().clone().unwrap();
+        assert!(error.contains("/dev/full") && error.contains("No space left"), "{error}");
+    }
+}
