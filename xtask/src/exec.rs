@@ -73,7 +73,7 @@ fn not_started(command: &Command) -> String {
 }
 
 /// The command as it would be typed in a shell, variables that were set for it first.
-fn show(command: &Command) -> String {
+pub(crate) fn show(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(key, value)| {
         // PATH is set on every command and would bury the rest.
         let value = value.filter(|_| key != "PATH")?;

@@ -3,6 +3,7 @@
 mod ci;
 mod environment;
 mod exec;
+mod run;
 mod setup;
 mod test;
 mod toolchain;
@@ -21,6 +22,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Setup(setup::Arguments),
+    Run(run::Arguments),
     Test(test::Arguments),
     Ci(ci::Arguments),
 }
@@ -28,6 +30,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup(arguments) => setup::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
     };

@@ -41,7 +41,6 @@ pub(crate) enum Scope {
     /// The tests that need no privilege.
     UnitTests,
     /// Nodes in network namespaces.
-    #[allow(dead_code, reason = "for `run`")]
     Nodes,
     /// Every test, and so everything.
     AllTests,

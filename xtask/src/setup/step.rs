@@ -64,10 +64,7 @@ pub(super) fn take(steps: Vec<Step>) -> Result<()> {
             // Already there, in one go.
             Step::Packages(_) => {}
             Step::BuildLinker => build_linker()?,
-            Step::BuildNextest => {
-                let version = ["--version", NEXTEST_VERSION];
-                exec(command("cargo").args(["install", "cargo-nextest", "--locked"]).args(version))?;
-            }
+            Step::BuildNextest => build_nextest()?,
             Step::LinkToolchain => {
                 exec(command("rustup").args(["toolchain", "link", DISTRIBUTION_TOOLCHAIN, "/usr"]))?;
             }
@@ -111,6 +108,16 @@ fn build_linker() -> Result<()> {
     install.args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked", "--force"]);
     install.args(["--no-default-features", "--features", &format!("llvm-{LLVM_MAJOR}")]);
     exec(&mut install).context("bpf-linker could not be built")
+}
+
+/// Without self-update, which brings a TLS library, and with little optimization: it starts tests, and the default would
+/// compile for several minutes more.
+fn build_nextest() -> Result<()> {
+    let mut install = command("cargo");
+    install.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+    install.args(["install", "cargo-nextest", "--version", NEXTEST_VERSION, "--locked"]);
+    install.args(["--no-default-features", "--features", "default-no-update"]);
+    exec(&mut install).context("cargo-nextest could not be built")
 }
 
 #[cfg(test)]
