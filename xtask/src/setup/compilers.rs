@@ -80,7 +80,7 @@ impl Machine for Compilers {
     fn try_to_build(&self, toolchain: &str) -> Result<()> {
         let linker = self.linker().context("no bpf-linker")?;
         let compiler = verbose_version(toolchain).with_context(|| format!("`rustc +{toolchain}` does not start"))?;
-        self.stamp.unless_known(&compiler, &linker.path, || probe::build(toolchain))
+        self.stamp.unless_known(toolchain, &compiler, &linker.path, || probe::build(toolchain))
     }
 
     fn describe(&self, toolchain: &str) -> String {

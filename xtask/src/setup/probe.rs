@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, fs, path::Path, path::PathBuf, time::UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     environment,
@@ -38,22 +38,27 @@ pub(super) fn build(toolchain: &str) -> Result<()> {
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
     write("main.rs", PROGRAM)?;
-    let mut build = if toolchain == DISTRIBUTION_TOOLCHAIN {
+    let (mut build, object) = if toolchain == DISTRIBUTION_TOOLCHAIN {
         let mut rustc = command("rustc");
         rustc.args([&format!("+{toolchain}"), "--edition=2024", "--crate-type=bin", "-Cpanic=abort"]);
         rustc.args(["--target", BPF_TARGET, "-Clink-arg=--btf", "main.rs", "-o", "probe"]);
-        rustc
+        (rustc, directory.join("probe"))
     } else {
         write("Cargo.toml", MANIFEST)?;
         let mut cargo = command("cargo");
         cargo.args([&format!("+{toolchain}"), "build", "-Z", "build-std=core", "--target", BPF_TARGET]);
         cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Clink-arg=--btf").env("CARGO_TARGET_DIR", "target");
-        cargo
+        (cargo, directory.join("target").join(BPF_TARGET).join("debug/probe"))
     };
     // Set by rustup for the toolchain that runs xtask; it would win over a `rustc` that cargo starts.
     build.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC").current_dir(&directory);
     eprintln!("setup: trying whether `{toolchain}` and bpf-linker work together");
-    output(&mut build).map(drop)
+    // Of an earlier try: it would hide a linker that says nothing and does nothing.
+    let _ = fs::remove_file(&object);
+    output(&mut build)?;
+    let linked = fs::read(&object).with_context(|| format!("the linker left no {}", object.display()))?;
+    ensure!(linked.starts_with(b"\x7fELF"), "the linker made no object file of {}", object.display());
+    Ok(())
 }
 
 /// The pairs of compiler and linker that are known to work, kept between runs.
@@ -77,11 +82,12 @@ impl Stamp {
     /// Runs `attempt` unless this pair has succeeded before.
     pub(super) fn unless_known(
         &self,
+        toolchain: &str,
         compiler: &str,
         linker: &Path,
         attempt: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let pair = pair(compiler, linker)?;
+        let pair = format!("{toolchain}: {}", pair(compiler, linker)?);
         if self.known.borrow().contains(&pair) {
             return Ok(());
         }
@@ -117,7 +123,7 @@ mod tests {
         let stamp = Stamp::default();
         let mut tries = 0;
         let mut attempt = |works: bool| {
-            let outcome = stamp.unless_known("rustc 1.0\nLLVM version: 22", &linker, || {
+            let outcome = stamp.unless_known("bpf", "rustc 1.0\nLLVM version: 22", &linker, || {
                 tries += 1;
                 anyhow::ensure!(works, "no");
                 Ok(())
