@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ pub(super) struct FileCounters {
 #[derive(Debug)]
 pub(super) struct FileWriter {
     lines: Option<SyncSender<String>>,
-    finished: Receiver<()>,
+    finished: Arc<Finished>,
     thread: Option<JoinHandle<()>>,
     counters: Arc<FileCounters>,
 }
@@ -47,12 +47,11 @@ impl FileWriter {
     /// Starts the thread; the file is opened by it, again and again if need be.
     pub(super) fn start(file: RotatingFile, counters: Arc<FileCounters>) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUED_LINES);
-        let (finish, finished) = sync_channel(1);
-        let shared = Arc::clone(&counters);
+        let finished = Arc::new(Finished::default());
+        let (finish, shared) = (Arc::clone(&finished), Arc::clone(&counters));
         let thread = std::thread::Builder::new().name("event-file".to_owned()).spawn(move || {
             write_all(file, &queue, &shared);
-            // Nobody waits any more after LAST_WRITES.
-            let _ = finish.try_send(());
+            finish.set();
         })?;
         Ok(Self { lines: Some(lines), finished, thread: Some(thread), counters })
     }
@@ -70,11 +69,32 @@ impl Drop for FileWriter {
     fn drop(&mut self) {
         drop(self.lines.take());
         // A disk that hangs holds the thread, but not the end of the process.
-        if self.finished.recv_timeout(LAST_WRITES).is_ok()
+        if self.finished.wait(LAST_WRITES)
             && let Some(thread) = self.thread.take()
         {
             let _ = thread.join();
         }
+    }
+}
+
+/// Set once, by the thread that ends.
+#[derive(Debug, Default)]
+struct Finished {
+    value: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Finished {
+    fn set(&self) {
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether it was set within `limit`.
+    fn wait(&self, limit: Duration) -> bool {
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(value, limit, |finished| !*finished);
+        waited.map_or_else(|poisoned| *poisoned.into_inner().0, |(value, _)| *value)
     }
 }
 
@@ -86,8 +106,10 @@ fn write_all(mut file: RotatingFile, queue: &Receiver<String>, counters: &FileCo
                 counters.written.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
-                let failed = counters.failed.fetch_add(1, Ordering::Relaxed) + 1;
                 let message = format!("{}: {error}", file.path.display());
+                *counters.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.clone());
+                // Released behind the reason, so that whoever sees the count finds it.
+                let failed = counters.failed.fetch_add(1, Ordering::Release) + 1;
                 if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
                     tracing::warn!(failed, "events are not written to disk: {message}");
                     complained = Some(Instant::now());

@@ -146,7 +146,7 @@ impl EventLog {
         LogCounters {
             written: self.counters.written.load(Ordering::Relaxed),
             dropped: self.counters.dropped.load(Ordering::Relaxed),
-            failed: self.counters.failed.load(Ordering::Relaxed),
+            failed: self.counters.failed.load(Ordering::Acquire),
             unreadable: self.unreadable.load(Ordering::Relaxed),
             last_error: self.counters.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -191,7 +191,9 @@ impl Follower {
             match self.receiver.recv().await {
                 Ok(event) if self.filter.passes(&event) => return Some(Followed::Event(event)),
                 Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(missed)) => return Some(Followed::Lagged(missed)),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    return Some(Followed::Lagged(missed));
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }

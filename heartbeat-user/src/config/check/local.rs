@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::Spanned;
 
@@ -138,7 +138,7 @@ fn directory(checker: &mut Checker<'_>, value: &Value<String>, field: &str, defa
 
 fn run_dir(checker: &mut Checker<'_>, value: &Value<String>) -> PathBuf {
     let path = directory(checker, value, "run_dir", "/run/heartbeat");
-    let socket = socket_path(&path);
+    let socket = crate::api::socket_path(&path);
     if let Some(value) = value
         && socket.as_os_str().len() > LONGEST_SOCKET_PATH
     {
@@ -150,10 +150,6 @@ fn run_dir(checker: &mut Checker<'_>, value: &Value<String>) -> PathBuf {
         );
     }
     path
-}
-
-fn socket_path(run_dir: &Path) -> PathBuf {
-    run_dir.join(crate::api::SOCKET_NAME)
 }
 
 fn hooks(checker: &mut Checker<'_>, table: &file::Hooks) -> Hooks {
