@@ -10,6 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+/// The version of requests that is spoken here.
+const VERSION: u64 = 1;
+
 /// A node answers from memory; one that takes longer than this hangs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,7 +33,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects and sends the request. Each answer is waited for at most as long as `limit`, if there is one.
+    /// Connects and sends the request, such as `{"request": "links"}`; the version is added. Each answer is waited for at most as long as `limit`, if there is one.
     ///
     /// # Errors
     ///
@@ -39,6 +42,8 @@ impl Connection {
         let mut stream =
             UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
         stream.set_read_timeout(limit).context("cannot limit the time to wait")?;
+        let mut request = request.clone();
+        request["v"] = VERSION.into();
         stream.write_all(format!("{request}\n").as_bytes()).context("cannot send the request")?;
         Ok(Self { reader: BufReader::new(stream) })
     }

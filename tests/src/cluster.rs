@@ -1,6 +1,7 @@
 //! A whole cluster: a topology, a configuration, and a node in each namespace.
 
 use std::{
+    collections::HashSet,
     path::Path,
     time::{Duration, Instant},
 };
@@ -95,14 +96,13 @@ impl Cluster {
 
     /// The links for which no 1122 has been seen, as `alpha-bravo on private`.
     pub fn links_not_restored(&self) -> Vec<String> {
-        let events = self.events.since(0);
+        let restored: HashSet<Link> = self.events.inspect(|events| events.iter().filter_map(restored_link).collect());
         let mut missing = Vec::new();
-        for network in self.topology.network_ids() {
+        for network in self.topology.network_ids().map(network_name) {
             for node in self.topology.node_ids() {
                 for peer in self.topology.node_ids().filter(|peer| *peer != node) {
-                    if !events.iter().any(|event| is_restored(event, node, peer, &network_name(network))) {
-                        let (node, peer) = (node_name(node), node_name(peer));
-                        missing.push(format!("{node}-{peer} on {}", network_name(network)));
+                    if !restored.contains(&(node.into(), peer.into(), network.clone())) {
+                        missing.push(format!("{}-{} on {network}", node_name(node), node_name(peer)));
                     }
                 }
             }
@@ -172,9 +172,12 @@ impl Drop for Cluster {
     }
 }
 
-fn is_restored(event: &Event, node: u16, peer: u16, network: &str) -> bool {
-    event.id() == LINK_RESTORED
-        && event.node() == u64::from(node)
-        && event.peer() == Some(peer.into())
-        && event.network() == Some(network)
+/// Who reports, about whom, on which network.
+type Link = (u64, u64, String);
+
+fn restored_link(event: &Event) -> Option<Link> {
+    if event.id() != LINK_RESTORED {
+        return None;
+    }
+    Some((event.node(), event.peer()?, event.network()?.to_owned()))
 }

@@ -1,6 +1,7 @@
 //! What a node reports, as its event log tells it: read as it comes, kept, and waited for.
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -138,6 +139,17 @@ impl EventLog {
         self.lock().get(place..).unwrap_or_default().to_vec()
     }
 
+    /// The newest `count`, oldest first.
+    pub fn newest(&self, count: usize) -> Vec<Event> {
+        let events = self.lock();
+        events[events.len().saturating_sub(count)..].to_vec()
+    }
+
+    /// Looks at all of them without copying; nothing is added meanwhile.
+    pub fn inspect<T>(&self, look: impl FnOnce(&[Event]) -> T) -> T {
+        look(&self.lock())
+    }
+
     /// Waits until the events from `place` on satisfy `condition`, and returns them all.
     ///
     /// # Errors
@@ -198,13 +210,23 @@ impl EventLog {
 }
 
 /// Pushes everything that the node behind `socket` reports, over all its runs, until `is_over`.
+///
+/// A node that starts again tells its past too, but may have lost the end of it: what was seen is known by its number
+/// together with its time.
 pub(crate) fn follow(socket: &Path, log: &EventLog, is_over: &AtomicBool) {
+    let mut seen = HashSet::new();
     while !is_over.load(Ordering::SeqCst) {
         // It fails as long as the node does not run; the end of the process closes the connection.
         if let Ok(mut connection) = Connection::open(socket, &json!({"request": "events", "follow": true}), None) {
-            while let Ok(Some(line)) = connection.next() {
-                match Event::from_value(line) {
-                    Ok(event) => log.push(event),
+            while let Ok(Some(mut line)) = connection.next() {
+                if let Some(missed) = line.get("lagged") {
+                    eprintln!("{}: {missed} events were missed", socket.display());
+                    continue;
+                }
+                let event = line.get_mut("event").map(Value::take).unwrap_or_default();
+                match Event::from_value(event) {
+                    Ok(event) if seen.insert((event.number("number"), event.mono_ns())) => log.push(event),
+                    Ok(_) => {}
                     Err(error) => eprintln!("{}: {error:#}", socket.display()),
                 }
             }

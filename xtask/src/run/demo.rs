@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use heartbeat_tests::{
-    cluster::Cluster, config::ClusterSpec, events::Event, interrupt::Interrupt, naming::Prefix, process::Node,
-    topology::TopologySpec,
+    cluster::Cluster, config::ClusterSpec, interrupt::Interrupt, naming::Prefix, process::Node, topology::TopologySpec,
 };
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{
     Arguments,
-    table::{self, Row, Size},
+    table::{self, Below, Row, Size},
 };
 
 /// Held while a demo runs: its names are fixed, so there can be one only.
@@ -33,6 +32,9 @@ const TABLE_PAUSE: Duration = Duration::from_secs(10);
 
 /// A node that hangs may not hold the table up.
 const ANSWER: Duration = Duration::from_millis(200);
+
+/// Events below the live table.
+const NEWEST_EVENTS: usize = 8;
 
 const LINES_ON_FAILURE: usize = 20;
 
@@ -60,13 +62,19 @@ pub(super) fn run(arguments: &Arguments, program: &Path) -> Result<()> {
 
 /// Shows the cluster until the time is up, a signal comes, or a node ends.
 fn watch(cluster: &mut Cluster, arguments: &Arguments, interrupt: &Interrupt, screen: &mut Screen) -> Result<()> {
-    let end = arguments.duration.map(|duration| Instant::now() + duration);
+    let begin = Instant::now();
+    let end = arguments.duration.map(|duration| begin + duration);
+    let mut up_after = None;
     loop {
         for id in cluster.topology().node_ids() {
             let node = cluster.node_mut(id);
             if let Some(status) = node.ended()? {
                 bail!("node {id} ended by itself: {status}\n{}", node.log_tail(LINES_ON_FAILURE));
             }
+        }
+        if up_after.is_none() && cluster.links_not_restored().is_empty() {
+            up_after = Some(begin.elapsed());
+            screen.announce(&format!("every link is up, {:.1} s after the start", begin.elapsed().as_secs_f64()));
         }
         screen.show(cluster)?;
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -122,6 +130,7 @@ struct Screen {
     /// How many events have been printed.
     printed: usize,
     last_table: Option<Instant>,
+    headline: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,7 +156,23 @@ impl Screen {
                 eprintln!("{hint}");
             }
         }
-        Self { hints, style, printed: 0, last_table: None }
+        let last_table = match style {
+            Style::Live => None,
+            // Before the nodes have come up there is nothing to see.
+            Style::Json | Style::Lines => Some(Instant::now()),
+        };
+        Self { hints, style, printed: 0, last_table, headline: "the nodes come up".to_owned() }
+    }
+
+    /// Something to know about the whole cluster.
+    fn announce(&mut self, news: &str) {
+        match self.style {
+            Style::Live => self.headline = news.to_owned(),
+            Style::Json | Style::Lines => {
+                eprintln!("{news}");
+                self.last_table = None;
+            }
+        }
     }
 
     fn show(&mut self, cluster: &Cluster) -> Result<()> {
@@ -187,15 +212,15 @@ impl Screen {
 
     fn print_table(&self, cluster: &Cluster) -> Result<()> {
         let rows: Vec<Row> = cluster.nodes().iter().flat_map(rows_of).collect();
-        let (size, clear) = match self.style {
-            Style::Live => (Size::of_terminal(), "\x1b[H\x1b[J"),
-            Style::Json | Style::Lines => (Size::unlimited(), ""),
+        let text = match self.style {
+            Style::Live => {
+                let below = Below { events: cluster.events().newest(NEWEST_EVENTS), hints: &self.hints };
+                let table = table::render(&rows, &below, Size::of_terminal());
+                format!("\x1b[H\x1b[J{}\n\n{table}", self.headline)
+            }
+            Style::Json | Style::Lines => table::render(&rows, &Below::default(), Size::unlimited()),
         };
-        let (hints, events): (&[String], Vec<Event>) = match self.style {
-            Style::Live => (&self.hints, cluster.events().since(0)),
-            Style::Json | Style::Lines => (&[], Vec::new()),
-        };
-        print(&format!("{clear}{}", table::render(&rows, &events, hints, size)))
+        print(&text)
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use heartbeat_tests::{events::Event, naming::node_name};
 use serde_json::Value;
 
-/// Events below the table, where the screen has room for them.
-const NEWEST_EVENTS: usize = 8;
+/// However many links there are, so many events stay visible.
+const EVENTS_AT_LEAST: usize = 3;
 
 /// Narrow terminals cut lines rather than wrapping them.
 #[derive(Clone, Copy, Debug)]
@@ -107,36 +107,48 @@ pub(super) fn event_line(event: &Event) -> String {
     format!("{time} {:<8} {:>5} {}", node_name(node), event.id(), event.text())
 }
 
-/// The table with the newest events and the hints below, cut to the size: what is up gives way first.
-pub(super) fn render(rows: &[Row], events: &[Event], hints: &[String], size: Size) -> String {
-    let newest = &events[events.len().saturating_sub(NEWEST_EVENTS)..];
-    // Two lines around the table, one before the events and one before the hints.
-    let around = 4 + newest.len() + hints.len();
-    let room = size.rows.saturating_sub(around).max(1);
+/// What stands below the table.
+#[derive(Debug, Default)]
+pub(super) struct Below<'a> {
+    /// The newest events, oldest first.
+    pub(super) events: Vec<Event>,
+    pub(super) hints: &'a [String],
+}
+
+/// The table, cut to the size: the hints give way first, then older events, then links that are up.
+pub(super) fn render(rows: &[Row], below: &Below<'_>, size: Size) -> String {
+    // The headline with its empty line, the header, and the line that the cursor stands on.
+    let room = size.rows.saturating_sub(4);
+    let part = |length: usize| if length == 0 { 0 } else { length + 1 };
+    let hints = if rows.len() + part(below.events.len()) + part(below.hints.len()) <= room { below.hints } else { &[] };
+    let events_room = room.saturating_sub(rows.len() + part(hints.len()) + 1).max(EVENTS_AT_LEAST);
+    let events = &below.events[below.events.len().saturating_sub(events_room)..];
+    let rows_room = room.saturating_sub(part(events.len()) + part(hints.len())).max(2);
+
     let mut lines = vec![HEADER.to_owned()];
-    if rows.len() <= room {
-        lines.extend(rows.iter().map(Row::line));
-    } else {
-        let not_up: Vec<&Row> = rows.iter().filter(|row| !row.is_up()).collect();
-        let shown = not_up.iter().copied().chain(rows.iter().filter(|row| row.is_up())).take(room - 1);
-        lines.extend(shown.map(Row::line));
-        let hidden = rows.len() - (room - 1);
-        let hidden_not_up = not_up.len().saturating_sub(room - 1);
-        lines.push(format!("... and {hidden} more, {hidden_not_up} of them not up"));
-    }
-    if !newest.is_empty() {
-        lines.push(String::new());
-        lines.extend(newest.iter().map(event_line));
-    }
-    if !hints.is_empty() {
-        lines.push(String::new());
-        lines.extend(hints.iter().cloned());
+    lines.extend(link_lines(rows, rows_room));
+    for part in [events.iter().map(event_line).collect(), hints.to_vec()] {
+        if !part.is_empty() {
+            lines.push(String::new());
+            lines.extend(part);
+        }
     }
     lines.iter().fold(String::new(), |mut text, line| {
         let cut: String = line.chars().take(size.columns).collect();
         let _ = writeln!(text, "{cut}");
         text
     })
+}
+
+fn link_lines(rows: &[Row], room: usize) -> Vec<String> {
+    if rows.len() <= room {
+        return rows.iter().map(Row::line).collect();
+    }
+    let (up, not_up): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.is_up());
+    let shown = room - 1;
+    let mut lines: Vec<String> = not_up.iter().chain(&up).take(shown).map(|row| row.line()).collect();
+    lines.push(format!("... and {} more, {} of them not up", rows.len() - shown, not_up.len().saturating_sub(shown)));
+    lines
 }
 
 #[cfg(test)]
@@ -155,7 +167,7 @@ mod tests {
 
     #[test]
     fn columns_stand_below_their_header_and_fit_a_classic_terminal() {
-        let table = render(&links("up"), &[], &[], Size { columns: 80, rows: 24 });
+        let table = render(&links("up"), &Below::default(), Size { columns: 80, rows: 24 });
         let expected = "\
 node     peer     network  state   received   lost  heard ms  jitter us  rtt us
 alpha    bravo    private  up           100      0       0.4          -      81
@@ -168,7 +180,7 @@ alpha    bravo    private  up           100      0       0.4          -      81
     fn what_is_not_up_is_shown_first_where_not_all_fits() {
         let mut rows: Vec<Row> = (0..30).flat_map(|_| links("up")).collect();
         rows.extend(links("late"));
-        let table = render(&rows, &[], &[], Size { columns: 80, rows: 10 });
+        let table = render(&rows, &Below::default(), Size { columns: 80, rows: 10 });
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].contains(" late "), "{table}");
         assert_eq!(lines.last(), Some(&"... and 26 more, 0 of them not up"));
@@ -176,9 +188,25 @@ alpha    bravo    private  up           100      0       0.4          -      81
     }
 
     #[test]
+    fn hints_and_older_events_give_way_to_links() {
+        let rows: Vec<Row> = (0..12).flat_map(|_| links("up")).collect();
+        let line = json!({"id": 1122, "node": 1, "mono_ns": 1, "text": "news"});
+        let events: Vec<Event> = (0..8).map(|_| Event::from_value(line.clone()).unwrap()).collect();
+        let below = Below { events, hints: &["hint".to_owned()] };
+        let shown = |rows_of_screen| {
+            let table = render(&rows, &below, Size { columns: 80, rows: rows_of_screen });
+            assert!(table.lines().count() + 3 <= rows_of_screen, "{table}");
+            ["bravo", "news", "hint"].map(|word| table.matches(word).count())
+        };
+        assert_eq!(shown(40), [12, 8, 1]);
+        assert_eq!(shown(24), [12, 7, 0]);
+        assert_eq!(shown(16), [7, 3, 0]);
+    }
+
+    #[test]
     fn a_node_that_does_not_answer_says_so() {
         let row = Row::without_answer(3, &anyhow::anyhow!("nobody listens"));
-        let table = render(&[row], &[], &[], Size::unlimited());
+        let table = render(&[row], &Below::default(), Size::unlimited());
         assert!(table.contains("charlie  no answer: nobody listens"), "{table}");
     }
 }
