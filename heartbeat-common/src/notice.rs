@@ -46,7 +46,7 @@ pub struct Notice {
     pub deadline_ns: u64,
     /// When it was found.
     pub judged_ns: u64,
-    /// The incarnation seen (other incarnation).
+    /// The incarnation judged (late, silent), heard (restored) or seen (other incarnation).
     pub incarnation: u64,
     /// How long the machine was stalled.
     pub length_ns: u64,

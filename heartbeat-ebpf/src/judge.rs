@@ -7,10 +7,10 @@ use heartbeat_common::{
     ids,
     judge::{
         self, is_before,
-        scan::{JudgeTables, LinkStamp, scan_peer},
+        scan::{Expected, JudgeTables, LinkStamp, scan_peer},
     },
     notice::{NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_LOCAL_STALL, Notice},
-    records::{JudgeRecord, PeerRecord, StallRecord, TimingRecord, VerdictRecord},
+    records::{JudgeRecord, StallRecord, TimingRecord, VerdictRecord},
 };
 
 use crate::{atomic, clock, maps, notify, timer};
@@ -103,10 +103,16 @@ fn report_stall(now_ns: u64, due_ns: u64, stall: judge::LocalStall) {
 #[derive(Clone, Copy)]
 struct JudgeMaps;
 
-impl JudgeTables<'static> for JudgeMaps {
+impl JudgeTables for JudgeMaps {
     #[inline(always)]
-    fn peer(self, link: u32) -> Option<&'static PeerRecord> {
-        maps::PEERS.get(link)
+    fn expected(self, link: u32) -> Option<Expected> {
+        let peer = maps::PEERS.get(link)?;
+        // `incarnation` is written last: what is read after it belongs to it.
+        Some(Expected {
+            incarnation: atomic::load(&peer.incarnation),
+            epoch: atomic::load(&peer.epoch),
+            since_ns: atomic::load(&peer.since_ns),
+        })
     }
 
     #[inline(always)]
@@ -122,15 +128,15 @@ impl JudgeTables<'static> for JudgeMaps {
     }
 
     #[inline(always)]
-    fn link_verdict(self, link: u32) -> Option<&'static mut VerdictRecord> {
-        // SAFETY: a map value that only the judge writes.
-        maps::VERDICTS.get_ptr_mut(link).map(|verdict| unsafe { &mut *verdict })
+    fn link_verdict<R>(self, link: u32, judge: impl FnOnce(&mut VerdictRecord) -> R) -> Option<R> {
+        // SAFETY: a map value that only the judge writes, one scan at a time.
+        maps::VERDICTS.get_ptr_mut(link).map(|verdict| judge(unsafe { &mut *verdict }))
     }
 
     #[inline(always)]
-    fn peer_verdict(self, node: u32) -> Option<&'static mut VerdictRecord> {
-        // SAFETY: a map value that only the judge writes.
-        maps::PEER_VERDICTS.get_ptr_mut(node).map(|verdict| unsafe { &mut *verdict })
+    fn peer_verdict<R>(self, node: u32, judge: impl FnOnce(&mut VerdictRecord) -> R) -> Option<R> {
+        // SAFETY: a map value that only the judge writes, one scan at a time.
+        maps::PEER_VERDICTS.get_ptr_mut(node).map(|verdict| judge(unsafe { &mut *verdict }))
     }
 
     #[inline(always)]

@@ -50,7 +50,7 @@ enum Outcome {
 }
 
 #[xdp(frags)]
-pub fn heartbeat(context: XdpContext) -> u32 {
+pub(crate) fn heartbeat(context: XdpContext) -> u32 {
     let outcome = receive(&context);
     trace::outcome(&context, &outcome);
     match outcome {
@@ -101,7 +101,7 @@ fn receive(context: &XdpContext) -> Outcome {
 
 /// Arms the judge; run through BPF_PROG_TEST_RUN, never attached. XDP_PASS is success.
 #[xdp]
-pub fn judge(_context: XdpContext) -> u32 {
+pub(crate) fn judge(_context: XdpContext) -> u32 {
     match judge::start() {
         Ok(()) => XDP_PASS,
         Err(_) => XDP_ABORTED,

@@ -1,0 +1,468 @@
+//! The data plane of one node: maps and programs in the kernel where possible, sockets where not, behind one face.
+
+pub mod attach;
+mod foreign;
+mod kernel;
+pub mod memory;
+mod object;
+pub mod peers;
+pub mod pins;
+pub mod receive;
+mod scan;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{MapData, RingBuf};
+use bytemuck::Zeroable as _;
+use heartbeat_common::{
+    ABI_VERSION, ids,
+    notice::Notice,
+    records::{
+        CounterRecord, KeyRecord, NETWORK_GROUP, NETWORK_IPV6, NETWORK_PRESENT, NETWORK_SINGLE_HOP, NetworkRecord,
+        NetworkTable, NodeRecord, PeerRecord, RejectRecord, TimingRecord,
+    },
+    reject::Reject,
+};
+
+pub use self::{
+    attach::{Attachment, Mode},
+    kernel::KernelCounts,
+};
+use self::{
+    kernel::Kernel,
+    memory::{Memory, Sizes},
+    pins::{Found, Owner, Pins},
+    receive::LocalTables,
+    scan::UserJudge,
+};
+use crate::{
+    config::{Config, Dataplane as Wanted, Machine, Multicast},
+    keys::DerivedKeys,
+};
+
+/// What judges lateness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JudgeKind {
+    /// A timer in the kernel.
+    KernelTimer,
+    /// The reactor.
+    ReactorScan,
+}
+
+impl JudgeKind {
+    /// The word of status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KernelTimer => "kernel-timer",
+            Self::ReactorScan => "reactor-scan",
+        }
+    }
+}
+
+/// What of an earlier controller was found.
+#[derive(Clone, Debug)]
+pub enum Adoption {
+    /// Its maps: incarnation, sequence numbers and accepted peers go on.
+    Adopted(Box<NodeRecord>),
+    /// Nothing, or nothing that may be kept: why, if something was there.
+    Fresh(Option<String>),
+}
+
+/// The data plane.
+pub struct Dataplane {
+    /// The records.
+    pub memory: Arc<Memory>,
+    /// How each network of this node is served.
+    pub attachments: Vec<(u8, Attachment)>,
+    /// Fallbacks that an operator must hear of, in words.
+    pub degradations: Vec<String>,
+    /// Tables for the checks in userspace.
+    pub tables: LocalTables,
+    judge: JudgeKind,
+    user_judge: UserJudge,
+    kernel: Option<Kernel>,
+    ring: Option<RingBuf<MapData>>,
+    pins: Option<Pins>,
+}
+
+/// A data plane that is about to start: what is pinned has been looked at, nothing has been changed.
+pub struct Preparation {
+    owner: Owner,
+    sizes: Sizes,
+    pins: Option<Pins>,
+    /// What was found.
+    pub adoption: Adoption,
+}
+
+/// Looks at what an earlier controller left.
+///
+/// # Errors
+/// When /proc does not tell boot id or network namespace.
+pub fn prepare(config: &Config) -> Result<Preparation> {
+    let sizes = Sizes::for_nodes_up_to(config.nodes.iter().map(|node| node.id).max().unwrap_or(0));
+    let owner = Owner {
+        cluster_id: u64::from_ne_bytes(crate::keys::cluster_id(&config.cluster_name)),
+        node: u32::from(config.local.node),
+        config_digest: config.digest(),
+        boot_id: pins::boot_id().context("the boot id cannot be read from /proc")?,
+        network_namespace: pins::network_namespace().context("the network namespace cannot be read from /proc")?,
+    };
+    if config.local.dataplane == Wanted::Socket {
+        return Ok(Preparation { owner, sizes, pins: None, adoption: Adoption::Fresh(None) });
+    }
+    let pins = Pins::new(&config.local.bpf_dir);
+    let adoption = match pins.inspect(&owner, sizes) {
+        Found::Nothing => Adoption::Fresh(None),
+        Found::Adoptable(record) => Adoption::Adopted(record),
+        Found::Refused(reason) => Adoption::Fresh(Some(reason)),
+    };
+    Ok(Preparation { owner, sizes, pins: Some(pins), adoption })
+}
+
+impl Dataplane {
+    /// Loads, fills the maps and attaches. `incarnation` is the adopted or the new one.
+    ///
+    /// # Errors
+    /// With `dataplane = "native"` or `"generic"`: whatever prevents exactly that. With `"auto"`: only what prevents the
+    /// socket data plane as well.
+    pub fn start(
+        config: &Config,
+        machine: &Machine,
+        keys: &[(u8, DerivedKeys)],
+        preparation: Preparation,
+        incarnation: u64,
+        trace: bool,
+    ) -> Result<Self> {
+        let adopted = matches!(preparation.adoption, Adoption::Adopted(_));
+        let mut degradations = Vec::new();
+        let kernel = match &preparation.pins {
+            None => None,
+            Some(pins) => match load(pins, preparation.sizes, adopted, trace) {
+                Ok(loaded) => Some(loaded),
+                Err(error) if config.local.dataplane == Wanted::Auto => {
+                    degradations.push(format!("XDP cannot be used, heartbeats go through sockets: {error:#}"));
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let (kernel, memory) = match kernel {
+            Some((kernel, memory)) => (Some(kernel), memory),
+            None => (None, Memory::anonymous(preparation.sizes).context("no memory for the records")?),
+        };
+        let adopted = adopted && kernel.is_some();
+        let tables = local_tables(config, machine, keys, &preparation, incarnation);
+        let timing = timing(config);
+        let active = peers::active(config);
+        if !adopted {
+            peers::write_configured(&memory, config);
+        }
+        write_node(&memory, &tables.node, adopted);
+        let mut dataplane = Self {
+            memory: Arc::new(memory),
+            attachments: Vec::new(),
+            degradations,
+            tables,
+            judge: JudgeKind::ReactorScan,
+            user_judge: UserJudge::new(timing, active.clone()),
+            kernel,
+            ring: None,
+            pins: preparation.pins,
+        };
+        dataplane.fill_kernel(config, &timing, &active)?;
+        dataplane.attach(config, machine)?;
+        Ok(dataplane)
+    }
+
+    fn fill_kernel(
+        &mut self,
+        config: &Config,
+        timing: &TimingRecord,
+        active: &[heartbeat_common::records::ActiveRecord],
+    ) -> Result<()> {
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        kernel.set_keys(&self.tables.keys)?;
+        kernel.set_networks(&self.tables.networks)?;
+        kernel.set_judging(timing, active)?;
+        self.ring = Some(kernel.take_ring()?);
+        match kernel.start_judge() {
+            Ok(()) => self.judge = JudgeKind::KernelTimer,
+            Err(error) => {
+                let fallback = "the kernel's timer cannot judge, the reactor does";
+                self.degradations.push(format!("{fallback}: {error:#}"));
+                tracing::warn!(cluster = %config.cluster_name, "{fallback}: {error:#}");
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, config: &Config, machine: &Machine) -> Result<()> {
+        let mut done: Vec<Attachment> = Vec::new();
+        for interface in &machine.interfaces {
+            let known = done.iter().find(|attachment| attachment.interface == interface.attach).cloned();
+            let attachment = match (&mut self.kernel, known) {
+                (_, Some(attachment)) => attachment,
+                (Some(kernel), None) => {
+                    attach::attach(kernel.receiver()?, &interface.attach, config.local.dataplane, self.pins.as_ref())
+                }
+                (None, None) => Attachment {
+                    interface: interface.attach.clone(),
+                    mode: Mode::Socket,
+                    program_id: None,
+                    steps_down: Vec::new(),
+                    replaced: false,
+                },
+            };
+            let wanted = config.local.dataplane;
+            if attachment.mode == Mode::Socket && matches!(wanted, Wanted::Native | Wanted::Generic) {
+                bail!(
+                    "dataplane = \"{}\" is not possible, and nothing else is allowed: {}. Choose \"auto\", or mend it",
+                    wanted.as_str(),
+                    attachment.steps_down.join("; ")
+                );
+            }
+            if !attachment.steps_down.is_empty() && !done.iter().any(|one| one.interface == attachment.interface) {
+                self.degradations.push(format!(
+                    "{} is served by {}: {}",
+                    attachment.interface.name,
+                    match attachment.mode {
+                        Mode::Native => "native XDP",
+                        Mode::Generic => "generic XDP",
+                        Mode::Socket => "a socket",
+                    },
+                    attachment.steps_down.join("; ")
+                ));
+            }
+            done.push(attachment.clone());
+            self.attachments.push((interface.network, attachment));
+        }
+        if let Some(pins) = &self.pins {
+            for (ifindex, _, path) in pins.links() {
+                if !done.iter().any(|attachment| attachment.interface.index == ifindex) {
+                    attach::unpin(&path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How a network of this node is served.
+    #[must_use]
+    pub fn mode(&self, network: u8) -> Mode {
+        self.attachments.iter().find(|(id, _)| *id == network).map_or(Mode::Socket, |(_, attachment)| attachment.mode)
+    }
+
+    /// The worst mode in use: what `status` shows for the whole.
+    #[must_use]
+    pub fn worst_mode(&self) -> Mode {
+        self.attachments.iter().map(|(_, attachment)| attachment.mode).max().unwrap_or(Mode::Socket)
+    }
+
+    /// What judges.
+    #[must_use]
+    pub fn judge(&self) -> JudgeKind {
+        self.judge
+    }
+
+    /// The ring of state changes, once; there is none without a kernel side.
+    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+        self.ring.take()
+    }
+
+    /// The per-CPU counters, once; there are none without a kernel side.
+    ///
+    /// # Errors
+    /// When the maps are not what they should be.
+    pub fn take_counts(&mut self) -> Result<Option<KernelCounts>> {
+        Ok(self.kernel.as_mut().map(Kernel::take_counts).transpose()?)
+    }
+
+    /// The loaded object, for the trace.
+    pub fn object_mut(&mut self) -> Option<&mut aya::Ebpf> {
+        self.kernel.as_mut().map(Kernel::object_mut)
+    }
+
+    /// Arms the kernel's judge again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn restart_judge(&mut self) -> Result<()> {
+        match &mut self.kernel {
+            Some(kernel) => Ok(kernel.start_judge()?),
+            None => Ok(()),
+        }
+    }
+
+    /// When the reactor has to judge next, CLOCK_MONOTONIC nanoseconds; `None` when the kernel does.
+    #[must_use]
+    pub fn scan_due_ns(&self) -> Option<u64> {
+        match self.judge {
+            JudgeKind::KernelTimer => None,
+            JudgeKind::ReactorScan => Some(self.user_judge.due_ns(&self.memory)),
+        }
+    }
+
+    /// Judges everybody, where the kernel does not.
+    pub fn scan(&mut self, now_ns: u64, notices: &mut VecDeque<Notice>) {
+        if self.judge == JudgeKind::ReactorScan {
+            self.user_judge.run(now_ns, &self.memory, notices);
+        }
+    }
+
+    /// Detaches and removes every pin: an orderly exit leaves nothing behind.
+    ///
+    /// # Errors
+    /// When the pins cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        match &self.pins {
+            Some(pins) => pins.remove_all().context("the pins of the data plane cannot be removed"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn load(pins: &Pins, sizes: Sizes, adopted: bool, trace: bool) -> Result<(Kernel, Memory)> {
+    if !adopted {
+        // The pinned attachments stay: the new program takes the place of the old one without a gap.
+        pins.remove_maps().context("old pins cannot be removed")?;
+    }
+    pins.create().context("the directories for pins cannot be made")?;
+    let kernel = Kernel::load(sizes, Some(&pins.maps()), trace).inspect_err(|_error| {
+        if !adopted {
+            // Nothing of a failed start stays; what cannot be removed now is refused, and told, at the next start.
+            let _left = pins.remove_all();
+        }
+    })?;
+    let memory = kernel.memory(sizes)?;
+    Ok((kernel, memory))
+}
+
+fn timing(config: &Config) -> TimingRecord {
+    TimingRecord {
+        interval_ns: config.timing.interval_ns,
+        late_ns: config.timing.late_timeout_ns(),
+        silent_ns: config.timing.silent_timeout_ns(),
+        slack_ns: config.timing.slack_ns(),
+        active_peers: peers::active(config).len() as u64,
+    }
+}
+
+fn local_tables(
+    config: &Config,
+    machine: &Machine,
+    keys: &[(u8, DerivedKeys)],
+    preparation: &Preparation,
+    incarnation: u64,
+) -> LocalTables {
+    let owner = &preparation.owner;
+    let node = NodeRecord {
+        abi: ABI_VERSION,
+        node: owner.node,
+        cluster_id: owner.cluster_id,
+        incarnation,
+        network_namespace: owner.network_namespace,
+        links: preparation.sizes.links,
+        boot_id: owner.boot_id,
+        config_digest: owner.config_digest,
+        ..NodeRecord::zeroed()
+    };
+    let mut table = NetworkTable::zeroed();
+    for interface in &machine.interfaces {
+        let Some(network) = config.network(interface.network) else { continue };
+        let mut flags = NETWORK_PRESENT;
+        flags |= if network.single_hop { NETWORK_SINGLE_HOP } else { 0 };
+        flags |= if interface.address.is_ipv6() { NETWORK_IPV6 } else { 0 };
+        let group = match network.multicast {
+            Multicast::Group(group) => {
+                flags |= NETWORK_GROUP;
+                peers::address_bytes(group)
+            }
+            Multicast::Off | Multicast::Auto => [0; 16],
+        };
+        table.networks[usize::from(network.id - 1)] = NetworkRecord {
+            ifindex: interface.attach.index,
+            vlan: network.vlan.unwrap_or(0),
+            flags,
+            address: peers::address_bytes(interface.address),
+            group,
+        };
+    }
+    let mut slots = [KeyRecord::zeroed(); ids::MAX_KEY as usize + 1];
+    for (id, derived) in keys {
+        if let Some(slot) = slots.get_mut(usize::from(*id)) {
+            let (k0, k1) = heartbeat_common::auth::HeartbeatKey::from_bytes(derived.heartbeat_key).halves();
+            *slot = KeyRecord { k0, k1, present: 1 };
+        }
+    }
+    let mut peers = vec![PeerRecord::zeroed(); preparation.sizes.links as usize];
+    for network in &config.networks {
+        for (node, address) in config.peers_on(network.id) {
+            if let Some(peer) = peers.get_mut(ids::link_index(node.id, network.id) as usize) {
+                peer.present = 1;
+                peer.address = peers::address_bytes(address);
+            }
+        }
+    }
+    LocalTables { node, networks: table, keys: slots, peers }
+}
+
+/// Writes who we are. Of an adopted record, what the earlier controller was in the middle of stays.
+fn write_node(memory: &Memory, node: &NodeRecord, adopted: bool) {
+    let old = memory.node.read(0).unwrap_or_else(NodeRecord::zeroed);
+    let record = if adopted {
+        NodeRecord {
+            view: old.view,
+            regroup_sequence: old.regroup_sequence,
+            lease_end_ns: old.lease_end_ns,
+            controller_pass_ns: old.controller_pass_ns,
+            controller_beat: old.controller_beat,
+            stage: old.stage,
+            ..*node
+        }
+    } else {
+        *node
+    };
+    memory.node.write(0, &record);
+}
+
+/// Counters of the socket data plane, and of what userspace refuses on interfaces that XDP serves.
+#[derive(Debug, Default)]
+pub struct LocalCounts {
+    rejects: [std::sync::atomic::AtomicU64; Reject::COUNT],
+    /// Heartbeats accepted through sockets.
+    pub accepted: std::sync::atomic::AtomicU64,
+    /// Heartbeats that reached the socket of an interface that XDP serves: they are not ours to count.
+    pub ignored: std::sync::atomic::AtomicU64,
+}
+
+impl LocalCounts {
+    /// Counts a refusal.
+    pub fn reject(&self, reason: Reject) {
+        if let Some(counter) = self.rejects.get(reason as usize) {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// The refusals so far.
+    #[must_use]
+    pub fn rejects(&self) -> RejectRecord {
+        let mut record = RejectRecord::zeroed();
+        for (sum, counter) in record.counters().iter_mut().zip(&self.rejects) {
+            *sum = counter.load(std::sync::atomic::Ordering::Relaxed);
+        }
+        record
+    }
+}
+
+/// Everything that was counted, wherever it was.
+#[must_use]
+pub fn total(kernel: Option<(RejectRecord, CounterRecord)>, local: &LocalCounts) -> (RejectRecord, CounterRecord) {
+    let (mut rejects, mut counters) = kernel.unwrap_or_default();
+    for (sum, count) in rejects.counters().iter_mut().zip(local.rejects().counters()) {
+        *sum += *count;
+    }
+    counters.accepted += local.accepted.load(std::sync::atomic::Ordering::Relaxed);
+    (rejects, counters)
+}

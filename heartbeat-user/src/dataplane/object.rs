@@ -1,0 +1,154 @@
+//! The eBPF object: what is loaded, under which names, with which sizes.
+
+use std::{error::Error as _, path::Path};
+
+use aya::{Ebpf, EbpfError, EbpfLoader, maps::Map, programs::ProgramError};
+
+use super::memory::Sizes;
+
+/// The object as it runs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat.o"));
+/// The object that prints each verdict.
+static TRACE_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-trace.o"));
+
+/// The program that is attached.
+pub(super) const PROGRAM_HEARTBEAT: &str = "heartbeat";
+/// The program that arms the judge.
+pub(super) const PROGRAM_JUDGE: &str = "judge";
+
+/// How many elements a map has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entries {
+    /// As the object says.
+    Fixed,
+    /// One for each link.
+    Links,
+    /// One for each node.
+    Nodes,
+}
+
+/// Every map of the object, in the order in which they are listed to operators.
+pub(super) const MAPS: [(&str, Entries); 18] = [
+    ("NODE", Entries::Fixed),
+    ("NETWORKS", Entries::Fixed),
+    ("PEERS", Entries::Links),
+    ("KEYS", Entries::Fixed),
+    ("TIMING", Entries::Fixed),
+    ("ACTIVE", Entries::Nodes),
+    ("SEQ", Entries::Links),
+    ("LINKS", Entries::Links),
+    ("ARRIVALS", Entries::Links),
+    ("INTERVALS", Entries::Links),
+    ("ADMISSION", Entries::Links),
+    ("REJECTS", Entries::Fixed),
+    ("COUNTERS", Entries::Fixed),
+    ("VERDICTS", Entries::Links),
+    ("PEER_VERDICTS", Entries::Nodes),
+    ("JUDGE_STATE", Entries::Fixed),
+    ("JUDGE", Entries::Fixed),
+    ("EVENTS", Entries::Fixed),
+];
+
+/// The object could not be loaded; nothing is attached, maps that were new are gone again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    /// The object, its maps or its BTF were refused.
+    #[error("the eBPF object was not accepted: {0}")]
+    Object(String),
+    /// The verifier refused a program.
+    #[error("the kernel refused the program `{program}`: {reason}\n{log}")]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// The error of the system call.
+        reason: String,
+        /// The last lines of the verifier's log.
+        log: String,
+    },
+    /// The object lacks something that this controller needs: they do not belong together.
+    #[error("the eBPF object has no `{0}`: controller and object do not belong together")]
+    Missing(&'static str),
+}
+
+/// Creates the maps, or reopens those that are pinned in `pin_dir`, and pins the new ones there. Programs are not loaded yet.
+///
+/// # Errors
+/// [`LoadError::Object`].
+pub(super) fn open(sizes: Sizes, pin_dir: Option<&Path>, trace: bool) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    for (name, entries) in MAPS {
+        match entries {
+            Entries::Fixed => {}
+            Entries::Links => {
+                loader.map_max_entries(name, sizes.links);
+            }
+            Entries::Nodes => {
+                loader.map_max_entries(name, sizes.nodes);
+            }
+        }
+        if let Some(pin_dir) = pin_dir {
+            loader.map_pin_path(name, pin_dir.join(name));
+        }
+    }
+    loader.load(if trace { TRACE_OBJECT } else { OBJECT }).map_err(|error| LoadError::Object(chain(&error)))
+}
+
+/// The map of that name.
+///
+/// # Errors
+/// [`LoadError::Missing`].
+pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, LoadError> {
+    ebpf.map(name).ok_or(LoadError::Missing(name))
+}
+
+/// What the verifier or the kernel said about a program, shortened to what tells: the last lines of the log.
+#[must_use]
+pub(super) fn program_error(program: &'static str, error: &ProgramError) -> LoadError {
+    /// The verdict stands at the end; above it are the instructions that led there.
+    const LINES: usize = 20;
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
+        return LoadError::Program { program, reason: io_error.to_string(), log: tail };
+    }
+    LoadError::Program { program, reason: chain(error), log: String::new() }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// The errno at the bottom of an error chain, where there is one.
+#[must_use]
+pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut current = Some(error);
+    while let Some(cause) = current {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && let Some(code) = io.raw_os_error()
+        {
+            return Some(code);
+        }
+        current = cause.source();
+    }
+    None
+}
+
+/// Text of an aya error with its causes.
+#[must_use]
+pub(super) fn describe(error: &EbpfError) -> String {
+    let mut text = chain(error);
+    if error.source().is_none()
+        && let Some(code) = errno(error)
+    {
+        text.push_str(&format!(" (errno {code})"));
+    }
+    text
+}

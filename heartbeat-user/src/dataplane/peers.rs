@@ -1,0 +1,117 @@
+//! What is expected of peers: the PEERS records, written by the reactor alone.
+
+use std::{net::IpAddr, sync::atomic::Ordering};
+
+use heartbeat_common::{
+    ids,
+    records::{ActiveRecord, PeerRecord},
+};
+
+use super::memory::Memory;
+use crate::config::Config;
+
+/// First sequence numbers that are accepted of a peer on one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The network.
+    pub network: u8,
+    /// Unicast heartbeats.
+    pub unicast: u64,
+    /// Multicast heartbeats.
+    pub multicast: u64,
+}
+
+/// An address as map records hold it: IPv4 in the first four bytes.
+#[must_use]
+pub fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&address.octets());
+            bytes
+        }
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// Writes who may be heard, with no incarnation accepted yet.
+pub fn write_configured(memory: &Memory, config: &Config) {
+    for network in &config.networks {
+        for (node, address) in config.peers_on(network.id) {
+            let record = PeerRecord {
+                incarnation: 0,
+                epoch: 0,
+                address: address_bytes(address),
+                unicast_start: 0,
+                multicast_start: 0,
+                since_ns: 0,
+                present: 1,
+            };
+            memory.peers.write(ids::link_index(node.id, network.id), &record);
+        }
+    }
+}
+
+/// What the judge watches: every peer, on every network that it shares with us.
+#[must_use]
+pub fn active(config: &Config) -> Vec<ActiveRecord> {
+    config
+        .nodes
+        .iter()
+        .filter(|node| node.id != config.local.node)
+        .filter_map(|node| {
+            let (mut networks, mut counting) = (0, 0);
+            for network in &config.networks {
+                let shared =
+                    node.addresses.contains_key(&network.id) && config.local_node().addresses.contains_key(&network.id);
+                if shared {
+                    let bit = 1 << (network.id - 1);
+                    networks |= bit;
+                    counting |= if network.role.carries_membership() { bit } else { 0 };
+                }
+            }
+            (networks != 0).then_some(ActiveRecord { node: node.id, networks, counting, reserved: 0 })
+        })
+        .collect()
+}
+
+/// Accepts exactly this incarnation of a peer, with windows that begin at `starts`; a network that is not named accepts
+/// nothing. `now_ns` is when deadlines of links that were never heard begin.
+///
+/// The kernel never sees the new incarnation with old window starts: it reads 0 until everything else is written.
+pub fn accept(memory: &Memory, node: u16, incarnation: u64, starts: &[Start], now_ns: u64) {
+    clear(memory, node);
+    let epoch = 1 + largest_epoch(memory, node);
+    for start in starts {
+        let index = ids::link_index(node, start.network);
+        let Some(mut record) = memory.peers.read(index).filter(|record| record.present != 0) else { continue };
+        record.epoch = epoch;
+        record.unicast_start = start.unicast;
+        record.multicast_start = start.multicast;
+        record.since_ns = now_ns;
+        record.incarnation = 0;
+        memory.peers.write(index, &record);
+        set_incarnation(memory, index, incarnation);
+    }
+}
+
+/// Accepts no incarnation of a peer: its stamps and its echo freeze.
+pub fn clear(memory: &Memory, node: u16) {
+    for network in 1..=ids::MAX_NETWORK {
+        set_incarnation(memory, ids::link_index(node, network), 0);
+    }
+}
+
+fn set_incarnation(memory: &Memory, index: u32, incarnation: u64) {
+    if let Some(word) = memory.peers.word(index, std::mem::offset_of!(PeerRecord, incarnation)) {
+        word.store(incarnation, Ordering::SeqCst);
+    }
+}
+
+fn largest_epoch(memory: &Memory, node: u16) -> u64 {
+    (1..=ids::MAX_NETWORK)
+        .filter_map(|network| memory.peers.read(ids::link_index(node, network)))
+        .map(|record| record.epoch)
+        .max()
+        .unwrap_or(0)
+}

@@ -1,0 +1,270 @@
+//! Pinned maps, programs and links of an earlier controller: keep them, or say why not.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{MapData, MapInfo};
+use heartbeat_common::{ABI_VERSION, records::NodeRecord};
+
+use super::{
+    memory::{Shared, Sizes},
+    object::{Entries, MAPS},
+};
+
+/// Where an instance pins things.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    base: PathBuf,
+}
+
+/// Who a controller is, as far as adoption goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Cluster id.
+    pub cluster_id: u64,
+    /// Node id.
+    pub node: u32,
+    /// Digest of the shared configuration.
+    pub config_digest: [u8; 32],
+    /// The kernel's boot id.
+    pub boot_id: [u8; 16],
+    /// Inode of the network namespace.
+    pub network_namespace: u64,
+}
+
+/// What was found pinned.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// Maps that this controller may go on with.
+    Adoptable(Box<NodeRecord>),
+    /// Maps that it may not: why, in words.
+    Refused(String),
+}
+
+impl Pins {
+    /// Pins below `bpf_dir`.
+    #[must_use]
+    pub fn new(bpf_dir: &Path) -> Self {
+        Self { base: bpf_dir.to_path_buf() }
+    }
+
+    /// Directory of the maps; named after the ABI, so that another version never opens them by accident.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.base.join(format!("v{ABI_VERSION}"))
+    }
+
+    /// Pin of the attachment to an interface in one mode.
+    #[must_use]
+    pub fn link(&self, ifindex: u32, mode: &str) -> PathBuf {
+        self.base.join("links").join(format!("{ifindex}.{mode}"))
+    }
+
+    /// Every pinned attachment: interface, mode, path.
+    #[must_use]
+    pub fn links(&self) -> Vec<(u32, String, PathBuf)> {
+        let Ok(entries) = fs::read_dir(self.base.join("links")) else { return Vec::new() };
+        entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let (ifindex, mode) = name.split_once('.')?;
+                Some((ifindex.parse().ok()?, mode.to_owned(), entry.path()))
+            })
+            .collect()
+    }
+
+    /// Makes the directories.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn create(&self) -> io::Result<()> {
+        fs::create_dir_all(self.maps())?;
+        fs::create_dir_all(self.base.join("links"))
+    }
+
+    /// Removes the pins of the maps, of every ABI version; the kernel frees what nothing else holds.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove_maps(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.base) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let is_version = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.strip_prefix('v'))
+                .is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()));
+            if is_version {
+                remove_directory(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every pin and the directories.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove_all(&self) -> io::Result<()> {
+        remove_directory(&self.base.join("links"))?;
+        self.remove_maps()?;
+        match fs::remove_dir(&self.base) {
+            Ok(()) => Ok(()),
+            // Somebody else's files, or a mount point: not ours to remove.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EBUSY | libc::ENOENT)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks at what is pinned, and compares it with who is asking.
+    #[must_use]
+    pub fn inspect(&self, owner: &Owner, sizes: Sizes) -> Found {
+        if !self.maps().join("NODE").exists() {
+            return match self.other_abi() {
+                Some(other) => Found::Refused(format!(
+                    "the pinned maps are of ABI version {other}, this controller's is {ABI_VERSION}"
+                )),
+                None => Found::Nothing,
+            };
+        }
+        if let Err(reason) = self.check_shapes(sizes) {
+            return Found::Refused(reason);
+        }
+        let record = match self.read_node() {
+            Ok(record) => record,
+            Err(error) => return Found::Refused(format!("the pinned NODE map cannot be read: {error}")),
+        };
+        match difference(&record, owner) {
+            None => Found::Adoptable(Box::new(record)),
+            Some(reason) => Found::Refused(reason),
+        }
+    }
+
+    fn other_abi(&self) -> Option<String> {
+        fs::read_dir(&self.base).ok()?.filter_map(Result::ok).find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix('v')?;
+            version.parse::<u32>().ok().map(|version| version.to_string())
+        })
+    }
+
+    /// Reopening a pinned map of another shape succeeds silently: it is compared here.
+    fn check_shapes(&self, sizes: Sizes) -> Result<(), String> {
+        for (name, entries) in MAPS {
+            let path = self.maps().join(name);
+            let info =
+                MapInfo::from_pin(&path).map_err(|error| format!("the pinned map {name} cannot be read: {error}"))?;
+            let expected = match entries {
+                Entries::Fixed => continue,
+                Entries::Links => sizes.links,
+                Entries::Nodes => sizes.nodes,
+            };
+            if info.max_entries() != expected {
+                return Err(format!("the pinned map {name} has {} entries, needed are {expected}", info.max_entries()));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_node(&self) -> io::Result<NodeRecord> {
+        let data = MapData::from_pin(self.maps().join("NODE")).map_err(io::Error::other)?;
+        let node = Shared::<NodeRecord>::of_map(data.fd(), 1)?;
+        node.read(0).ok_or_else(|| io::Error::other("it is empty"))
+    }
+}
+
+fn difference(record: &NodeRecord, owner: &Owner) -> Option<String> {
+    if record.abi != ABI_VERSION {
+        return Some(format!("the pinned maps are of ABI version {}, this controller's is {ABI_VERSION}", record.abi));
+    }
+    if record.incarnation == 0 {
+        return Some("an earlier start did not get as far as an incarnation".to_owned());
+    }
+    let reason = if record.boot_id != owner.boot_id {
+        "the machine has booted since"
+    } else if record.network_namespace != owner.network_namespace {
+        "they belong to another network namespace"
+    } else if record.cluster_id != owner.cluster_id {
+        "they belong to another cluster"
+    } else if record.node != owner.node {
+        "they belong to another node"
+    } else if record.config_digest != owner.config_digest {
+        "the configuration of the cluster has changed"
+    } else {
+        return None;
+    };
+    Some(reason.to_owned())
+}
+
+fn remove_directory(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The kernel's boot id.
+///
+/// # Errors
+/// When /proc does not show it.
+pub fn boot_id() -> io::Result<[u8; 16]> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits: String = text.trim().chars().filter(|digit| *digit != '-').collect();
+    let bytes = hex::decode(digits).map_err(io::Error::other)?;
+    bytes.try_into().map_err(|_| io::Error::other("the boot id is not 16 bytes long"))
+}
+
+/// Inode of the network namespace of this process.
+///
+/// # Errors
+/// When /proc does not show it.
+pub fn network_namespace() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/self/ns/net")?.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+
+    use super::*;
+
+    #[test]
+    fn every_difference_is_told_in_words() {
+        let owner = Owner { cluster_id: 1, node: 2, config_digest: [3; 32], boot_id: [4; 16], network_namespace: 5 };
+        let same = NodeRecord {
+            abi: ABI_VERSION,
+            node: 2,
+            cluster_id: 1,
+            incarnation: 9,
+            network_namespace: 5,
+            boot_id: [4; 16],
+            config_digest: [3; 32],
+            ..NodeRecord::zeroed()
+        };
+        assert_eq!(difference(&same, &owner), None);
+        let cases = [
+            (NodeRecord { abi: ABI_VERSION + 1, ..same }, "ABI"),
+            (NodeRecord { incarnation: 0, ..same }, "incarnation"),
+            (NodeRecord { boot_id: [0; 16], ..same }, "booted"),
+            (NodeRecord { network_namespace: 6, ..same }, "network namespace"),
+            (NodeRecord { cluster_id: 7, ..same }, "another cluster"),
+            (NodeRecord { node: 7, ..same }, "another node"),
+            (NodeRecord { config_digest: [0; 32], ..same }, "configuration"),
+        ];
+        for (record, word) in cases {
+            let reason = difference(&record, &owner).expect(word);
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The reactor: the one thread that owns the protocol core.
+//!
+//! It runs at SCHED_FIFO, and waits for four things: records of the kernel's ring, datagrams on the control sockets,
+//! commands of the rest of the program, and time. Each becomes an input of the core, whose actions it carries out. It
+//! touches no file, writes no log, and shares no lock with threads of normal priority: what others need to know goes
+//! through bounded queues that never block it.
+
+mod actions;
+pub mod core_config;
+pub mod identity;
+mod notices;
+pub mod queue;
+mod receive;
+pub mod statistics;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    os::fd::AsFd as _,
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use aya::maps::{MapData, RingBuf};
+use heartbeat_common::notice::Notice;
+use heartbeat_membership::{Input, LocalStall, Node, Now, StallSource};
+use nix::sys::{
+    epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    time::TimeSpec,
+    timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+};
+
+use self::{
+    queue::{Command, Mailbox, Report},
+    receive::Receiver,
+    statistics::ReactorStatistics,
+    watch::JudgeWatch,
+};
+use crate::{
+    clock,
+    control::Signer,
+    dataplane::{Dataplane, LocalCounts},
+    realtime,
+    socket::NetworkSocket,
+};
+
+/// Ring records taken in one pass: the ring holds about 2,700; the rest follows in the next pass, after the controller
+/// has shown that it lives.
+const NOTICES_PER_PASS: usize = 512;
+/// Commands taken in one pass; the mailbox holds as many.
+const COMMANDS_PER_PASS: usize = queue::COMMANDS;
+/// Core actions carried out in one pass: every peer told something on every network, twice.
+const ACTIONS_PER_PASS: usize = 16_384;
+/// A gap of the reactor below this is ordinary scheduling, whatever the interval.
+const STALL_MIN_NS: u64 = 20_000_000;
+
+/// What the reactor needs.
+pub struct Setup {
+    /// The core.
+    pub core: Node,
+    /// The data plane.
+    pub dataplane: Dataplane,
+    /// Sockets by network.
+    pub sockets: Vec<Arc<NetworkSocket>>,
+    /// Who signs.
+    pub signer: Signer,
+    /// Control keys by slot.
+    pub control_keys: BTreeMap<u8, [u8; 32]>,
+    /// Where peers are reached.
+    pub routes: BTreeMap<(u16, u8), std::net::SocketAddr>,
+    /// Counters of what userspace accepts and refuses.
+    pub counts: Arc<LocalCounts>,
+    /// Heartbeat interval.
+    pub interval_ns: u64,
+    /// Slack of the timing.
+    pub slack_ns: u64,
+    /// SCHED_FIFO priority.
+    pub priority: u8,
+    /// Accepted incarnations of adopted peers.
+    pub accepted: BTreeMap<u16, u64>,
+}
+
+/// A reactor at work.
+pub struct Reactor {
+    /// Queues to and from it.
+    pub mailbox: Arc<Mailbox>,
+    /// What it measures of itself.
+    pub statistics: Arc<ReactorStatistics>,
+    thread: Option<JoinHandle<Dataplane>>,
+}
+
+impl Reactor {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptor or thread.
+    pub fn start(mut setup: Setup) -> io::Result<Self> {
+        let mailbox = Arc::new(Mailbox::new()?);
+        let statistics = Arc::new(ReactorStatistics::default());
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let ring = setup.dataplane.take_ring();
+        let readable = |data| EpollEvent::new(EpollFlags::EPOLLIN, data);
+        epoll.add(timer.as_fd(), readable(0))?;
+        epoll.add(mailbox.commands_fd(), readable(0))?;
+        if let Some(ring) = &ring {
+            epoll.add(ring.as_fd(), readable(0))?;
+        }
+        for socket in &setup.sockets {
+            epoll.add(socket.unicast(), readable(0))?;
+            if let Some(group) = socket.group() {
+                epoll.add(group, readable(0))?;
+            }
+        }
+        let thread = Builder::new().name("heartbeat-react".to_owned()).spawn({
+            let (mailbox, statistics) = (Arc::clone(&mailbox), Arc::clone(&statistics));
+            move || {
+                realtime::prefault_stack();
+                let granted = realtime::become_realtime(setup.priority).is_ok();
+                statistics.set_realtime(setup.priority, granted);
+                Loop::new(setup, mailbox, statistics, ring).run(&epoll, &timer)
+            }
+        })?;
+        Ok(Self { mailbox, statistics, thread: Some(thread) })
+    }
+
+    /// Waits for the end that a command, or the core, has asked for; gives the data plane back.
+    #[must_use]
+    pub fn join(mut self) -> Option<Dataplane> {
+        self.thread.take().and_then(|thread| thread.join().ok())
+    }
+}
+
+/// State of the thread.
+struct Loop {
+    core: Node,
+    dataplane: Dataplane,
+    ring: Option<RingBuf<MapData>>,
+    receiver: Receiver,
+    signer: Signer,
+    sockets: Vec<Arc<NetworkSocket>>,
+    routes: BTreeMap<(u16, u8), std::net::SocketAddr>,
+    counts: Arc<LocalCounts>,
+    mailbox: Arc<Mailbox>,
+    statistics: Arc<ReactorStatistics>,
+    watch: JudgeWatch,
+    /// Accepted incarnation by node, as last written to PEERS.
+    accepted: BTreeMap<u16, u64>,
+    notices: VecDeque<Notice>,
+    message: Vec<u8>,
+    interval_ns: u64,
+    period_ns: u64,
+    stall_threshold_ns: u64,
+    wake_ns: u64,
+    stopping: bool,
+}
+
+impl Loop {
+    fn new(
+        setup: Setup,
+        mailbox: Arc<Mailbox>,
+        statistics: Arc<ReactorStatistics>,
+        ring: Option<RingBuf<MapData>>,
+    ) -> Self {
+        let receiver = Receiver::new(&setup);
+        Self {
+            watch: JudgeWatch::new(setup.interval_ns, setup.slack_ns),
+            receiver,
+            core: setup.core,
+            dataplane: setup.dataplane,
+            ring,
+            signer: setup.signer,
+            sockets: setup.sockets,
+            routes: setup.routes,
+            counts: setup.counts,
+            mailbox,
+            statistics,
+            accepted: setup.accepted,
+            notices: VecDeque::with_capacity(NOTICES_PER_PASS),
+            message: Vec::with_capacity(heartbeat_common::wire::MESSAGE_LENGTH_MAX),
+            interval_ns: setup.interval_ns,
+            // Half an interval: the controller's age in a heartbeat stays below one, and a judge that stands still is
+            // seen before two. Not below a millisecond, nor above half a second for commands' sake.
+            period_ns: (setup.interval_ns / 2).clamp(1_000_000, 500_000_000),
+            stall_threshold_ns: setup.slack_ns.max(STALL_MIN_NS),
+            wake_ns: 0,
+            stopping: false,
+        }
+    }
+
+    fn run(mut self, epoll: &Epoll, timer: &TimerFd) -> Dataplane {
+        let mut ready = [EpollEvent::empty(); 16];
+        while !self.stopping {
+            self.pass();
+            self.arm(timer);
+            // An interrupted wait is a pass like any other.
+            let _woken = epoll.wait(&mut ready, EpollTimeout::NONE);
+            let mut expirations = [0; 8];
+            // Nothing to read means that something else woke us.
+            let _expired = nix::unistd::read(timer.as_fd(), &mut expirations);
+        }
+        self.publish();
+        self.dataplane
+    }
+
+    /// One pass: everything that has come in, in an order in which nothing is judged before it has been read.
+    fn pass(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        self.show_life(now_ns);
+        self.notice_own_stall(now_ns);
+        self.take_commands();
+        self.take_datagrams();
+        self.take_notices();
+        self.watch_judge(now_ns);
+        self.dataplane.scan(clock::monotonic_ns(), &mut self.notices);
+        while let Some(notice) = self.notices.pop_front() {
+            self.handle_notice(&notice);
+        }
+        if self.core.poll_timeout().is_some_and(|(deadline_ns, _reason)| deadline_ns <= clock::monotonic_ns()) {
+            self.feed(Input::Timer);
+        }
+        self.act();
+        self.publish();
+        self.statistics.record_pass(clock::monotonic_ns().saturating_sub(now_ns));
+    }
+
+    /// The core's next input.
+    fn feed(&mut self, input: Input) {
+        let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
+        self.core.handle(now, input);
+    }
+
+    fn notice_own_stall(&mut self, now_ns: u64) {
+        if self.wake_ns == 0 {
+            return;
+        }
+        let late_ns = now_ns.saturating_sub(self.wake_ns);
+        self.statistics.record_lateness(late_ns);
+        if late_ns > self.stall_threshold_ns {
+            self.feed(Input::LocalStall(LocalStall {
+                length_ns: late_ns,
+                at_ns: now_ns,
+                source: StallSource::Controller,
+                budget_spent: false,
+            }));
+        }
+    }
+
+    fn take_notices(&mut self) {
+        let Some(ring) = &mut self.ring else { return };
+        while self.notices.len() < NOTICES_PER_PASS {
+            let Some(record) = ring.next() else { break };
+            // A record of another size is of another program; the ABI in the pin path rules that out.
+            match bytemuck::try_pod_read_unaligned::<Notice>(&record) {
+                Ok(notice) => self.notices.push_back(notice),
+                Err(_) => self.statistics.count_bad_record(),
+            }
+        }
+    }
+
+    fn take_commands(&mut self) {
+        for _command in 0..COMMANDS_PER_PASS {
+            match self.mailbox.next_command() {
+                Some(Command::Leave) => self.feed(Input::Leave),
+                Some(Command::IncarnationTaken(incarnation)) => self.take_incarnation(incarnation),
+                Some(Command::ReadVerdicts) => self.read_verdicts(),
+                None => break,
+            }
+        }
+    }
+
+    fn publish(&self) {
+        self.mailbox.publish_snapshot(self.core.snapshot());
+    }
+
+    fn report(&self, report: Report) {
+        self.mailbox.report(report);
+    }
+
+    fn arm(&mut self, timer: &TimerFd) {
+        let now_ns = clock::monotonic_ns();
+        let mut wake_ns = now_ns + self.period_ns;
+        if let Some((deadline_ns, _reason)) = self.core.poll_timeout() {
+            wake_ns = wake_ns.min(deadline_ns);
+        }
+        if let Some(due_ns) = self.dataplane.scan_due_ns() {
+            wake_ns = wake_ns.min(due_ns);
+        }
+        // A deadline in the past fires at once; zero would disarm the timer.
+        let wake_ns = wake_ns.max(now_ns + 1);
+        let at = TimeSpec::from_duration(Duration::from_nanos(wake_ns));
+        self.wake_ns = wake_ns;
+        if timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_err() {
+            self.statistics.count_timer_failure();
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! From records of the kernel, and from standing verdicts, to inputs of the core.
+
+use heartbeat_common::{
+    ids,
+    notice::{
+        NOTICE_FLAG_FIRST, NOTICE_FLAG_NEVER_HEARD, NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_HEARD_AGAIN, NOTICE_LATE,
+        NOTICE_LOCAL_STALL, NOTICE_OTHER_INCARNATION, NOTICE_RESTORED, NOTICE_SILENT, Notice,
+    },
+    records::{
+        STATE_LATE, STATE_SILENT, STATE_UP, VERDICT_NEVER_HEARD, VERDICT_STALL_BUDGET_SPENT, VerdictRecord,
+    },
+};
+use heartbeat_membership::{
+    Incarnation, Input, LateVerdict, LocalStall, NetworkId, NodeId, Restored, SilentVerdict, StallSource,
+};
+
+use super::Loop;
+
+impl Loop {
+    /// Feeds one record. A verdict on an incarnation that has been replaced since it fell says nothing about the new one.
+    pub(super) fn handle_notice(&mut self, notice: &Notice) {
+        let about_accepted = self.accepted.get(&notice.node) == Some(&notice.incarnation);
+        let needs_accepted =
+            matches!(notice.kind, NOTICE_LATE | NOTICE_RESTORED | NOTICE_SILENT | NOTICE_HEARD_AGAIN);
+        if needs_accepted && !about_accepted {
+            self.statistics.count_stale_notice();
+            return;
+        }
+        match input(notice, self.interval_ns) {
+            Some(input) => self.feed(input),
+            None => self.statistics.count_bad_record(),
+        }
+    }
+
+    /// Feeds what the verdicts say now: nothing that the ring lost is lost. The core ignores what it knows already.
+    pub(super) fn read_verdicts(&mut self) {
+        let accepted: Vec<u16> = self.accepted.keys().copied().collect();
+        for node in accepted {
+            for network in 1..=ids::MAX_NETWORK {
+                let index = ids::link_index(node, network);
+                let memory = &self.dataplane.memory;
+                let (Some(peer), Some(verdict)) = (memory.peers.read(index), memory.verdicts.read(index)) else { continue };
+                if peer.incarnation == 0 || verdict.epoch != peer.epoch {
+                    continue;
+                }
+                let standing = standing_notice(node, network, &verdict);
+                if let Some(input) = standing.and_then(|notice| input(&notice, self.interval_ns)) {
+                    self.feed(input);
+                }
+            }
+            let Some(verdict) = self.dataplane.memory.peer_verdicts.read(u32::from(node)) else { continue };
+            let standing = standing_notice(node, 0, &verdict);
+            if let Some(input) = standing.and_then(|notice| input(&notice, self.interval_ns)) {
+                self.feed(input);
+            }
+        }
+    }
+}
+
+/// The notice that a verdict would have been told with.
+fn standing_notice(node: u16, network: u8, verdict: &VerdictRecord) -> Option<Notice> {
+    let whole = network == 0;
+    let kind = match (verdict.state, whole) {
+        (STATE_LATE, false) => NOTICE_LATE,
+        (STATE_SILENT, true) => NOTICE_SILENT,
+        (STATE_UP, false) => NOTICE_RESTORED,
+        (STATE_UP, true) => NOTICE_HEARD_AGAIN,
+        _ => return None,
+    };
+    let never = if verdict.flags & VERDICT_NEVER_HEARD != 0 { NOTICE_FLAG_NEVER_HEARD } else { 0 };
+    let spent = if verdict.flags & VERDICT_STALL_BUDGET_SPENT != 0 { NOTICE_FLAG_STALL_BUDGET_SPENT } else { 0 };
+    let bad = verdict.state != STATE_UP;
+    Some(Notice {
+        kind,
+        node,
+        network,
+        flags: if bad { never | spent } else { 0 },
+        stamp_ns: if bad { verdict.stamp_ns } else { verdict.seen_ns },
+        previous_stamp_ns: verdict.stamp_ns,
+        deadline_ns: verdict.deadline_ns,
+        judged_ns: verdict.judged_ns,
+        incarnation: 0,
+        length_ns: 0,
+        episode: verdict.episode,
+        sent_ns: 0,
+        previous_sent_ns: 0,
+        lost: 0,
+    })
+}
+
+fn input(notice: &Notice, interval_ns: u64) -> Option<Input> {
+    let peer = NodeId(notice.node);
+    let network = NetworkId(notice.network);
+    let flag = |flag| notice.flags & flag != 0;
+    let marked_stall = flag(NOTICE_FLAG_STALL_BUDGET_SPENT);
+    Some(match notice.kind {
+        NOTICE_LATE => Input::Late(LateVerdict {
+            peer,
+            network,
+            stamp_ns: notice.stamp_ns,
+            deadline_ns: notice.deadline_ns,
+            judged_ns: notice.judged_ns,
+            missed: missed(notice, interval_ns),
+            never_heard: flag(NOTICE_FLAG_NEVER_HEARD),
+            marked_stall,
+        }),
+        NOTICE_RESTORED => Input::Restored(Restored {
+            peer,
+            network,
+            stamp_ns: notice.stamp_ns,
+            first: flag(NOTICE_FLAG_FIRST),
+            previous_stamp_ns: notice.previous_stamp_ns,
+            sent_ns: notice.sent_ns,
+            previous_sent_ns: notice.previous_sent_ns,
+            lost: notice.lost,
+        }),
+        NOTICE_SILENT => Input::Silent(SilentVerdict {
+            peer,
+            stamp_ns: notice.stamp_ns,
+            deadline_ns: notice.deadline_ns,
+            judged_ns: notice.judged_ns,
+            marked_stall,
+        }),
+        NOTICE_HEARD_AGAIN => Input::HeardAgain { peer, stamp_ns: notice.stamp_ns },
+        NOTICE_OTHER_INCARNATION => {
+            Input::OtherIncarnation { peer, network, incarnation: Incarnation(notice.incarnation) }
+        }
+        NOTICE_LOCAL_STALL => Input::LocalStall(LocalStall {
+            length_ns: notice.length_ns,
+            at_ns: notice.judged_ns,
+            source: StallSource::Machine,
+            budget_spent: marked_stall,
+        }),
+        _ => return None,
+    })
+}
+
+/// Whole intervals without a heartbeat when the verdict fell.
+fn missed(notice: &Notice, interval_ns: u64) -> u32 {
+    if notice.stamp_ns == 0 || interval_ns == 0 {
+        return 0;
+    }
+    u32::try_from(notice.judged_ns.saturating_sub(notice.stamp_ns) / interval_ns).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,160 @@
+//! Bounded queues between the reactor and the rest of the program. A full queue drops and counts; it never blocks.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crossbeam_queue::ArrayQueue;
+use heartbeat_membership::{Event, Snapshot};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// Reports that may wait: every link of a node with 1,000 peers on two networks changing its state twice.
+pub const REPORTS: usize = 4_096;
+/// Commands that may wait: they come from operators and from the incarnation store.
+pub const COMMANDS: usize = 64;
+
+/// What the rest of the program asks of the reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Leave the cluster in order, then stop.
+    Leave,
+    /// A new incarnation has been persisted.
+    IncarnationTaken(u64),
+    /// The ring has lost records: feed what the verdicts say.
+    ReadVerdicts,
+}
+
+/// What the reactor tells the rest of the program.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// An event of the core.
+    Event(Event),
+    /// The judge in the kernel had stopped; whether it runs again.
+    JudgeRestarted {
+        /// When it last ran, CLOCK_MONOTONIC nanoseconds.
+        ran_ns: u64,
+        /// When that was found.
+        found_ns: u64,
+        /// Why the restart failed, if it did.
+        failure: Option<String>,
+    },
+    /// A new incarnation is needed: persist one that is at least this, then [`Command::IncarnationTaken`].
+    IncarnationNeeded(u64),
+    /// A message could not be sent because it does not fit a datagram.
+    MessageTooLong {
+        /// Its kind.
+        kind: u8,
+        /// Length of its body.
+        length: usize,
+    },
+    /// The reactor has ended.
+    Stopped,
+}
+
+/// Both queues, and the newest snapshot.
+#[derive(Debug)]
+pub struct Mailbox {
+    commands: ArrayQueue<Command>,
+    commands_wake: EventFd,
+    reports: ArrayQueue<Report>,
+    reports_wake: EventFd,
+    reports_dropped: AtomicU64,
+    snapshot: ArrayQueue<Snapshot>,
+}
+
+impl Mailbox {
+    /// Empty queues.
+    ///
+    /// # Errors
+    /// When the kernel gives no event descriptor.
+    pub fn new() -> io::Result<Self> {
+        let descriptor =
+            || EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from);
+        Ok(Self {
+            commands: ArrayQueue::new(COMMANDS),
+            commands_wake: descriptor()?,
+            reports: ArrayQueue::new(REPORTS),
+            reports_wake: descriptor()?,
+            reports_dropped: AtomicU64::new(0),
+            snapshot: ArrayQueue::new(1),
+        })
+    }
+
+    /// Asks something of the reactor; false when it has too much to do already.
+    pub fn command(&self, command: Command) -> bool {
+        let accepted = self.commands.push(command).is_ok();
+        // Waking fails only when the counter is full, and then it is awake.
+        let _woken = self.commands_wake.write(1);
+        accepted
+    }
+
+    /// Becomes readable when there is a command.
+    #[must_use]
+    pub fn commands_fd(&self) -> BorrowedFd<'_> {
+        self.commands_wake.as_fd()
+    }
+
+    pub(super) fn next_command(&self) -> Option<Command> {
+        // The counter is reset before the queue is looked at: a command that comes in between wakes again.
+        let _counted = self.commands_wake.read();
+        self.commands.pop()
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        if self.reports.push(report).is_err() {
+            self.reports_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        let _woken = self.reports_wake.write(1);
+    }
+
+    pub(super) fn publish_snapshot(&self, snapshot: Snapshot) {
+        self.snapshot.force_push(snapshot);
+    }
+
+    /// Becomes readable when there is a report.
+    #[must_use]
+    pub fn reports_fd(&self) -> BorrowedFd<'_> {
+        self.reports_wake.as_fd()
+    }
+
+    /// The next report.
+    pub fn next_report(&self) -> Option<Report> {
+        let _counted = self.reports_wake.read();
+        self.reports.pop()
+    }
+
+    /// The newest snapshot that has not been taken yet.
+    pub fn take_snapshot(&self) -> Option<Snapshot> {
+        self.snapshot.pop()
+    }
+
+    /// Reports lost because nobody took them.
+    #[must_use]
+    pub fn reports_dropped(&self) -> u64 {
+        self.reports_dropped.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_queues_drop_and_count() {
+        let mailbox = Mailbox::new().expect("descriptors");
+        for _ in 0..REPORTS {
+            mailbox.report(Report::IncarnationNeeded(1));
+        }
+        assert_eq!(mailbox.reports_dropped(), 0);
+        mailbox.report(Report::Stopped);
+        assert_eq!(mailbox.reports_dropped(), 1);
+        assert_eq!(mailbox.next_report(), Some(Report::IncarnationNeeded(1)));
+
+        for _ in 0..COMMANDS {
+            assert!(mailbox.command(Command::Leave));
+        }
+        assert!(!mailbox.command(Command::Leave));
+    }
+}

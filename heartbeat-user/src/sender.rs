@@ -1,0 +1,129 @@
+//! The real-time sender: its own SCHED_FIFO thread, an absolute timer, one `sendmmsg` for each network.
+//!
+//! Nothing on this path allocates, logs, takes a lock or touches a file.
+
+mod heartbeat;
+pub mod statistics;
+
+use std::{
+    io,
+    os::fd::AsFd as _,
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        time::TimeSpec,
+        timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+    },
+};
+
+pub use self::heartbeat::Lane;
+use self::statistics::SenderStatistics;
+use crate::{clock, control::Signer, dataplane::memory::Memory, realtime};
+
+/// What the sender needs.
+pub struct Setup {
+    /// Time between heartbeats.
+    pub interval_ns: u64,
+    /// SCHED_FIFO priority.
+    pub priority: u8,
+    /// Who signs.
+    pub signer: Signer,
+    /// What is sent where.
+    pub lanes: Vec<Lane>,
+    /// The records.
+    pub memory: Arc<Memory>,
+}
+
+/// A sender at work.
+pub struct Sender {
+    /// What it measures of itself.
+    pub statistics: Arc<SenderStatistics>,
+    stop: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sender {
+    /// Starts the thread. Whether it got its priority stands in the statistics once it runs.
+    ///
+    /// # Errors
+    /// When the kernel gives no timer, event descriptor or thread.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let statistics = Arc::new(SenderStatistics::default());
+        let stop = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let thread = Builder::new().name("heartbeat-send".to_owned()).spawn({
+            let (statistics, stop) = (Arc::clone(&statistics), Arc::clone(&stop));
+            move || run(setup, &timer, &stop, &statistics)
+        })?;
+        Ok(Self { statistics, stop, thread: Some(thread) })
+    }
+
+    /// Stops at once: after this no heartbeat leaves.
+    pub fn stop(&mut self) {
+        // The counter of the descriptor cannot overflow by one.
+        let _woken = self.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by the panic hook; there is nothing left to stop.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(mut setup: Setup, timer: &TimerFd, stop: &EventFd, statistics: &SenderStatistics) {
+    realtime::prefault_stack();
+    statistics.set_realtime(setup.priority, realtime::become_realtime(setup.priority).is_ok());
+    let interval = Duration::from_nanos(setup.interval_ns);
+    let mut due_ns = clock::monotonic_ns() + 1;
+    let expiration = Expiration::IntervalDelayed(
+        TimeSpec::from_duration(Duration::from_nanos(due_ns)),
+        TimeSpec::from_duration(interval),
+    );
+    if timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_err() {
+        statistics.count_timer_failure();
+        return;
+    }
+    loop {
+        let mut descriptors =
+            [PollFd::new(timer.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+        // An interrupted wait is repeated.
+        if poll(&mut descriptors, PollTimeout::NONE).is_err() {
+            continue;
+        }
+        let [timer_fd, stop_fd] = &descriptors;
+        if stop_fd.any().unwrap_or(true) {
+            return;
+        }
+        if !timer_fd.any().unwrap_or(false) {
+            continue;
+        }
+        // Intervals that passed while this thread did not run are skipped: catching up would only crowd the network.
+        let Some(expirations) = read_expirations(timer) else { continue };
+        let now_ns = clock::monotonic_ns();
+        due_ns += (expirations - 1) * setup.interval_ns;
+        statistics.record_wake(now_ns, now_ns.saturating_sub(due_ns), expirations - 1);
+        due_ns += setup.interval_ns;
+        for lane in &mut setup.lanes {
+            let sent = lane.send(&setup.signer, &setup.memory);
+            statistics.record_sent(&sent);
+        }
+    }
+}
+
+fn read_expirations(timer: &TimerFd) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let read = nix::unistd::read(timer.as_fd(), &mut bytes).ok()?;
+    let expirations = u64::from_ne_bytes(bytes);
+    (read == bytes.len() && expirations > 0).then_some(expirations)
+}

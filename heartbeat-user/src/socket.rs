@@ -1,0 +1,195 @@
+//! UDP sockets of the cluster networks: one for each, bound to its address and device, shared by reactor and sender.
+//!
+//! No SO_REUSEPORT and no connected sockets: either would steal control messages.
+
+pub mod batch;
+pub mod receive;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+};
+
+use heartbeat_common::wire;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::LocalInterface;
+
+/// Bytes of receive buffer: control messages of 1,023 peers at once, at most 1,452 bytes each.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
+/// The sockets of one network.
+#[derive(Debug)]
+pub struct NetworkSocket {
+    /// Network id.
+    pub network: u8,
+    unicast: Socket,
+    group: Option<(Socket, SocketAddr)>,
+    scope: u32,
+}
+
+/// A socket that could not be made. Nothing is bound.
+#[derive(Debug, thiserror::Error)]
+#[error("UDP port {port} of {address} on {device} cannot be used: {step}: {source}", port = wire::PORT)]
+pub struct SocketError {
+    address: IpAddr,
+    device: String,
+    step: &'static str,
+    source: io::Error,
+}
+
+impl NetworkSocket {
+    /// Binds the sockets of a network: its address, and its group if it has one.
+    ///
+    /// # Errors
+    /// Which step failed, for which address and device.
+    pub fn open(interface: &LocalInterface, group: Option<IpAddr>) -> Result<Self, SocketError> {
+        let device = interface.carrier.name.as_str();
+        let scope = interface.carrier.index;
+        let fail = |address| {
+            move |(step, source)| SocketError { address, device: interface.carrier.name.clone(), step, source }
+        };
+        let unicast = bound(device, socket_address(interface.address, scope)).map_err(fail(interface.address))?;
+        send_options(&unicast, interface.address, scope).map_err(fail(interface.address))?;
+        let group = group
+            .map(|address| {
+                let target = socket_address(address, scope);
+                let socket = bound(device, target).and_then(|socket| {
+                    join(&socket, address, interface.address, scope)
+                        .map_err(|error| ("joining the group", error))
+                        .map(|()| socket)
+                });
+                socket.map(|socket| (socket, target)).map_err(fail(address))
+            })
+            .transpose()?;
+        Ok(Self { network: interface.network, unicast, group, scope })
+    }
+
+    /// Where a peer is reached on this network.
+    #[must_use]
+    pub fn address_of(&self, peer: IpAddr) -> SocketAddr {
+        socket_address(peer, self.scope)
+    }
+
+    /// Where the group is reached, if there is one.
+    #[must_use]
+    pub fn group_address(&self) -> Option<SocketAddr> {
+        self.group.as_ref().map(|(_, address)| *address)
+    }
+
+    /// The socket that sends, and that receives unicast.
+    #[must_use]
+    pub fn unicast(&self) -> BorrowedFd<'_> {
+        self.unicast.as_fd()
+    }
+
+    /// The socket that receives what is sent to the group.
+    #[must_use]
+    pub fn group(&self) -> Option<BorrowedFd<'_>> {
+        self.group.as_ref().map(|(socket, _)| socket.as_fd())
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// What the system call says; a datagram may be lost without one.
+    pub fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.unicast.send_to(bytes, &to.into()).map(drop)
+    }
+}
+
+impl AsRawFd for NetworkSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.unicast.as_raw_fd()
+    }
+}
+
+type Step = (&'static str, io::Error);
+
+fn socket_address(address: IpAddr, scope: u32) -> SocketAddr {
+    match address {
+        IpAddr::V4(_) => SocketAddr::new(address, wire::PORT),
+        IpAddr::V6(address) => {
+            let scope = if needs_scope(address) { scope } else { 0 };
+            SocketAddr::V6(SocketAddrV6::new(address, wire::PORT, 0, scope))
+        }
+    }
+}
+
+/// Link-local addresses and groups mean something only together with an interface.
+fn needs_scope(address: Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || address.is_multicast()
+}
+
+fn bound(device: &str, address: SocketAddr) -> Result<Socket, Step> {
+    let step = |name| move |error| (name, error);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))
+        .map_err(step("making a socket"))?;
+    socket.bind_device(Some(device.as_bytes())).map_err(step("binding it to the device"))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true).map_err(step("restricting it to IPv6"))?;
+    }
+    socket.bind(&address.into()).map_err(step("binding it to the address"))?;
+    // The kernel caps what it grants; a smaller buffer only loses control messages of a burst, which are repeated.
+    let _granted = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).map_err(step("asking for receive stamps"))?;
+    if address.is_ipv4() {
+        option(&socket, libc::IPPROTO_IP, libc::IP_RECVTTL, 1).map_err(step("asking for the TTL"))?;
+    } else {
+        option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1).map_err(step("asking for the hop limit"))?;
+    }
+    Ok(socket)
+}
+
+fn send_options(socket: &Socket, own: IpAddr, scope: u32) -> Result<(), Step> {
+    let step = |name| move |error| (name, error);
+    let hops = i32::from(wire::TIME_TO_LIVE);
+    let class = i32::from(wire::TRAFFIC_CLASS);
+    match own {
+        IpAddr::V4(address) => {
+            option(socket, libc::IPPROTO_IP, libc::IP_TTL, hops).map_err(step("setting the TTL"))?;
+            option(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_TTL, hops).map_err(step("setting the TTL"))?;
+            option(socket, libc::IPPROTO_IP, libc::IP_TOS, class).map_err(step("setting DSCP CS6"))?;
+            option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)
+                .map_err(step("forbidding fragments"))?;
+            socket.set_multicast_if_v4(&address).map_err(step("choosing the interface for multicast"))?;
+            socket.set_multicast_loop_v4(false).map_err(step("switching loopback of multicast off"))
+        }
+        IpAddr::V6(_) => {
+            option(socket, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, hops).map_err(step("setting the hop limit"))?;
+            option(socket, libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, hops)
+                .map_err(step("setting the hop limit"))?;
+            option(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, class).map_err(step("setting DSCP CS6"))?;
+            option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
+                .map_err(step("forbidding fragments"))?;
+            socket.set_multicast_if_v6(scope).map_err(step("choosing the interface for multicast"))?;
+            socket.set_multicast_loop_v6(false).map_err(step("switching loopback of multicast off"))
+        }
+    }
+}
+
+fn join(socket: &Socket, group: IpAddr, own: IpAddr, scope: u32) -> io::Result<()> {
+    match (group, own) {
+        (IpAddr::V4(group), IpAddr::V4(own)) => socket.join_multicast_v4(&group, &own),
+        (IpAddr::V6(group), _) => socket.join_multicast_v6(&group, scope),
+        (IpAddr::V4(_), IpAddr::V6(_)) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "group and address are of different families"))
+        }
+    }
+}
+
+/// An integer option that socket2 has no name for.
+fn option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: `value` outlives the call and its size is passed.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(4),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
