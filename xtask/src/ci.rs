@@ -5,9 +5,9 @@ use anyhow::Result;
 use crate::{
     environment,
     exec::{command, exec, find_program},
-    setup::{self, Scope},
+    setup::{self, Ready, Scope},
     test,
-    toolchain::TOOLCHAIN_VARIABLE,
+    toolchain::{BPF_TARGET, NIGHTLY_TOOLCHAIN, TOOLCHAIN_VARIABLE},
 };
 
 /// The crate that is compiled for the kernel, not for this machine: heartbeat-user's build script builds it.
@@ -31,6 +31,7 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
     exec(&mut cargo(&["fmt", "--all", "--check"]))?;
     let host_crates = ["--workspace", "--exclude", NOT_FOR_THE_HOST];
     exec(cargo(&["clippy"]).args(host_crates).args(["--all-targets", "--", "--deny", "warnings"]))?;
+    check_for_the_kernel(&ready)?;
     exec(cargo(&["doc", "--no-deps"]).args(host_crates).env("RUSTDOCFLAGS", "--deny warnings"))?;
     for (program, arguments) in OPTIONAL {
         if find_program(program).is_none() {
@@ -41,4 +42,23 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
         exec(command(name).current_dir(environment::workspace_root()).args(arguments))?;
     }
     test::all(&ready)
+}
+
+/// The build script shows the compiler's warnings about heartbeat-ebpf and goes on; here they are errors.
+fn check_for_the_kernel(ready: &Ready) -> Result<()> {
+    for features in ["", "trace"] {
+        let mut cargo = command("rustup");
+        cargo.current_dir(environment::workspace_root()).args(["run", &ready.bpf_toolchain, "cargo", "check"]);
+        cargo.args(["--package", NOT_FOR_THE_HOST, "--bins", "--release", "--target", BPF_TARGET]);
+        cargo.args(["--features", features]);
+        if ready.bpf_toolchain.starts_with(NIGHTLY_TOOLCHAIN) {
+            cargo.args(["-Z", "build-std=core"]);
+        }
+        // As aya-build and the build script do; the variables of the toolchain that runs xtask would get in the way.
+        let architecture = std::env::consts::ARCH;
+        let flags = format!("--cfg=bpf_target_arch=\"{architecture}\"\x1f--deny=warnings");
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).env("RUSTC_BOOTSTRAP", "1");
+        exec(cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC").env_remove("CARGO"))?;
+    }
+    Ok(())
 }
