@@ -87,6 +87,8 @@ impl Namespace {
             Ok(())
         };
         let mut command = Command::new(program);
+        // Ctrl-C is for the process that started it, which ends it in its own way.
+        command.process_group(0);
         // SAFETY: between fork and exec `enter` makes two system calls on a descriptor that it owns; it takes no lock
         // and allocates nothing.
         unsafe { command.pre_exec(enter) };
