@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::ids::{Incarnation, NetworkId, NodeId};
+use crate::membership::MembershipAction;
 use crate::message::{Kind, NextSequences};
 
 /// One duty of the driver.
@@ -42,6 +43,8 @@ pub enum Action {
         /// Lower bound for the new incarnation.
         at_least: Incarnation,
     },
+    /// A duty of membership; never asked of a driver that built the core without it.
+    Membership(MembershipAction),
     /// Write the event out.
     Event(Event),
     /// Nothing more will come: detach and exit.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::StallSource;
+use crate::membership::HaltReason;
+use crate::message::regroup::Reason;
+use crate::quorum::Rule;
 
 /// One event; the driver adds wall-clock time and the node that logs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,22 @@ pub enum EventId {
     LocalStall,
     /// A peer left in order.
     NodeLeft,
+    /// A member was removed from the view without having left.
+    NodeRemoved,
+    /// This node stopped: quorum was lost.
+    QuorumLost,
+    /// This node stopped: the view goes on without it.
+    Pruned,
+    /// The controller of a peer hangs while its kernel beats.
+    ControllerHung,
+    /// A node came into the view.
+    NodeJoined,
+    /// A view was installed.
+    ViewInstalled,
+    /// A removed node has certainly stopped: its work may be taken over.
+    RemovalSafe,
+    /// The lease ended: this node may not act until it is renewed.
+    Suspended,
 }
 
 /// How urgent an event is.
@@ -102,6 +121,72 @@ pub enum Detail {
         /// The incarnation that left.
         incarnation: Incarnation,
     },
+    /// Of 9005.
+    Joined {
+        /// The incarnation that joined.
+        incarnation: Incarnation,
+    },
+    /// Of 1135.
+    Removed {
+        /// The incarnation that was removed.
+        incarnation: Incarnation,
+        /// No survivor had a newer stamp.
+        newest_ns: u64,
+        /// When 9008 falls due.
+        safe_ns: u64,
+        /// What began the regroup.
+        reason: Reason,
+        /// Who decided.
+        decider: NodeId,
+        /// The rule by which the survivors are a quorum.
+        rule: Rule,
+    },
+    /// Of 9007.
+    Installed {
+        /// Its members.
+        members: Vec<NodeId>,
+        /// Who decided.
+        decider: NodeId,
+        /// What began the regroup.
+        reason: Reason,
+        /// The rule by which the members are a quorum.
+        rule: Rule,
+        /// Regroup sequence.
+        sequence: u64,
+        /// When the regroup began.
+        began_ns: u64,
+    },
+    /// Of 9008.
+    Safe {
+        /// The incarnation that was removed.
+        incarnation: Incarnation,
+        /// No survivor had a newer stamp; 0 where the operator confirmed.
+        newest_ns: u64,
+        /// What guarantees that it has stopped.
+        enforced: Enforcement,
+    },
+    /// Of 1006, 1177 and 9009.
+    Stopped {
+        /// Why; absent for a suspension.
+        reason: Option<HaltReason>,
+        /// End of the lease in `CLOCK_BOOTTIME`; 0 = there never was one.
+        lease_end_boot_ns: u64,
+    },
+    /// Of 9002.
+    Hung {
+        /// The incarnation that hangs.
+        incarnation: Incarnation,
+    },
+}
+
+/// What guarantees that a removed node has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enforcement {
+    /// Programs that check the lease before they act.
+    LeaseCheckers,
+    /// The operator or a fencing agent.
+    Confirmed,
 }
 
 /// Why a link was late, known once it is heard again.
@@ -125,7 +210,20 @@ pub struct UnknownEvent(pub u16);
 
 impl EventId {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::LinkRestored, Self::LinkLost, Self::LocalStall, Self::NodeLeft];
+    pub const ALL: [Self; 12] = [
+        Self::LinkRestored,
+        Self::LinkLost,
+        Self::LocalStall,
+        Self::NodeLeft,
+        Self::NodeRemoved,
+        Self::QuorumLost,
+        Self::Pruned,
+        Self::ControllerHung,
+        Self::NodeJoined,
+        Self::ViewInstalled,
+        Self::RemovalSafe,
+        Self::Suspended,
+    ];
 
     /// The number that operators know.
     #[must_use]
@@ -135,6 +233,14 @@ impl EventId {
             Self::LinkLost => 1123,
             Self::LocalStall => 9001,
             Self::NodeLeft => 9006,
+            Self::NodeRemoved => 1135,
+            Self::QuorumLost => 1177,
+            Self::Pruned => 1006,
+            Self::ControllerHung => 9002,
+            Self::NodeJoined => 9005,
+            Self::ViewInstalled => 9007,
+            Self::RemovalSafe => 9008,
+            Self::Suspended => 9009,
         }
     }
 
@@ -146,6 +252,14 @@ impl EventId {
             Self::LinkLost => "link_lost",
             Self::LocalStall => "local_stall",
             Self::NodeLeft => "node_left",
+            Self::NodeRemoved => "node_removed",
+            Self::QuorumLost => "quorum_lost",
+            Self::Pruned => "pruned",
+            Self::ControllerHung => "controller_hung",
+            Self::NodeJoined => "node_joined",
+            Self::ViewInstalled => "view_installed",
+            Self::RemovalSafe => "removal_safe",
+            Self::Suspended => "suspended",
         }
     }
 
@@ -153,8 +267,12 @@ impl EventId {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::LinkRestored | Self::NodeLeft => Severity::Info,
+            Self::LinkRestored | Self::NodeLeft | Self::NodeJoined | Self::ViewInstalled | Self::RemovalSafe => {
+                Severity::Info
+            }
             Self::LinkLost | Self::LocalStall => Severity::Warning,
+            Self::ControllerHung | Self::Suspended => Severity::Error,
+            Self::NodeRemoved | Self::QuorumLost | Self::Pruned => Severity::Critical,
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Handshake {
     accepted: Option<Incarnation>,
     /// The incarnation that left in order; 0 = none.
     departed: u64,
+    /// The highest incarnation that was removed from a view; 0 = none.
+    barred: u64,
     /// When the next hello is due; `None` = idle.
     calling: Option<u64>,
     current: Option<Challenge>,
@@ -50,6 +52,8 @@ pub(crate) enum Proof {
     Lower,
     /// It had left: never accepted again.
     Departed,
+    /// It was removed from a view: never accepted again.
+    Barred,
 }
 
 impl Handshake {
@@ -59,6 +63,7 @@ impl Handshake {
             highest: 0,
             accepted: None,
             departed: 0,
+            barred: 0,
             calling: Some(now_ns),
             current: None,
             previous: None,
@@ -81,7 +86,7 @@ impl Handshake {
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.accepted.is_none() && self.departed != 0
+        self.accepted.is_none() && self.departed > self.barred
     }
 
     pub(crate) fn next_hello_ns(&self) -> Option<u64> {
@@ -134,6 +139,9 @@ impl Handshake {
         if incarnation.0 <= self.departed {
             return Proof::Departed;
         }
+        if incarnation.0 <= self.barred {
+            return Proof::Barred;
+        }
         let proof = match self.accepted {
             Some(accepted) if accepted == incarnation => Proof::Same,
             Some(_) | None if incarnation.0 == self.highest => Proof::Again,
@@ -152,6 +160,23 @@ impl Handshake {
         }
         self.calling = None;
         self.forget_challenges();
+    }
+
+    /// A view goes on without this incarnation: it is never accepted again. Whether it was accepted until now.
+    pub(crate) fn bar(&mut self, incarnation: Incarnation) -> bool {
+        self.barred = self.barred.max(incarnation.0);
+        let was = self.accepted.is_some_and(|accepted| accepted.0 <= self.barred);
+        if was {
+            self.accepted = None;
+            self.calling = None;
+            self.forget_challenges();
+        }
+        was
+    }
+
+    /// Whether this incarnation was removed from a view.
+    pub(crate) fn is_barred(&self, incarnation: u64) -> bool {
+        incarnation != 0 && incarnation <= self.barred
     }
 
     pub(crate) fn forget_challenges(&mut self) {

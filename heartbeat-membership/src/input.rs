@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::link::LinkState;
+use crate::membership::MembershipInput;
 use crate::message::NextSequences;
 
 /// Who this node is in this life, given at construction.
@@ -69,6 +70,8 @@ pub enum Input {
     LocalStall(LocalStall),
     /// A control message whose tags, HMAC, source address and TTL the driver has verified.
     Control(ControlMessage),
+    /// For membership; counted and ignored by a core that was built without it.
+    Membership(MembershipInput),
     /// [`crate::Action::TakeIncarnation`] was carried out.
     IncarnationTaken {
         /// The new incarnation, already persisted; sequences start at 1.
@@ -156,6 +159,8 @@ pub enum StallSource {
     Machine,
     /// The controller alone.
     Controller,
+    /// The clock itself, as in a paused virtual machine: seen in what arrives afterwards.
+    Clock,
 }
 
 /// A verified control message.

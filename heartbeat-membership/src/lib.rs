@@ -31,6 +31,7 @@
 //!             Action::AcceptIncarnation { .. } | Action::ClearIncarnation { .. } => { /* write the kernel's PEERS map */ }
 //!             Action::TakeIncarnation { at_least: _ } => { /* persist, then Input::IncarnationTaken */ }
 //!             Action::Event(event) => println!("{} {}", event.id.number(), event.text),
+//!             Action::Membership(_) => { /* only for a core that was built with membership */ }
 //!             Action::Stop => break,
 //!         }
 //!     }
@@ -51,27 +52,40 @@ pub mod event;
 mod handshake;
 pub mod ids;
 pub mod input;
+mod lease;
 pub mod link;
+pub mod membership;
 pub mod message;
 mod node;
+pub mod nodeset;
 mod nonce;
 mod peer;
+pub mod quorum;
 pub mod refusal;
+pub mod regroup;
 pub mod snapshot;
 pub mod time;
+pub mod view;
 mod window;
 
 pub use action::Action;
 pub use config::{ConfigError, CoreConfig, NetworkConfig, NetworkRole, NodeConfig, Timing};
-pub use event::{Cause, Detail, Event, EventId, Severity};
+pub use event::{Cause, Detail, Enforcement, Event, EventId, Severity};
 pub use ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 pub use input::{
     AdoptedLink, AdoptedPeer, ControlMessage, Identity, Input, LateVerdict, LocalStall, Restored, SilentVerdict,
     StallSource,
 };
 pub use link::LinkState;
+pub use membership::{
+    Echo, HaltReason, MembershipAction, MembershipInput, MembershipSnapshot, Newest, Record, Settings,
+};
 pub use message::{Kind, NextSequences};
 pub use node::{Node, Reason};
+pub use nodeset::NodeSet;
+pub use quorum::{Arbiter, Rule, Votes};
 pub use refusal::Refusal;
+pub use regroup::Stage;
 pub use snapshot::{LinkSnapshot, PeerSnapshot, Snapshot};
 pub use time::Now;
+pub use view::{View, ViewId};

@@ -146,6 +146,16 @@ impl Link {
         self.step(LinkEvent::HeardAgain, now_ns);
     }
 
+    /// Whether the peer is heard here, as far as membership is concerned: lateness is a warning, silence is a verdict.
+    pub(crate) fn is_heard(&self) -> bool {
+        match self.state {
+            LinkState::Up => true,
+            // A link that never carried a heartbeat can be late as well.
+            LinkState::Late => self.restored_stamp_ns != 0 || self.lost_stamp_ns != 0,
+            LinkState::Init | LinkState::Silent => false,
+        }
+    }
+
     /// Whether a verdict with this newest stamp was overtaken by what the link has seen since.
     pub(crate) fn overtakes(&self, stamp_ns: u64) -> bool {
         stamp_ns < self.restored_stamp_ns

@@ -5,11 +5,16 @@
 
 pub mod codec;
 pub mod hello;
+pub mod join;
 pub mod leave;
+pub mod poison;
+pub mod regroup;
 
 pub use codec::BodyError;
 pub use hello::{Answer, Hello, NextSequences};
+pub use join::Join;
 pub use leave::Leave;
+pub use poison::Poison;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +28,14 @@ pub enum Kind {
     HelloAck,
     /// Third: answers the second challenge.
     HelloDone,
+    /// State of a regroup.
+    Regroup,
+    /// A node without a view asks to be let in.
+    Join,
     /// The sender leaves in order.
     Leave,
+    /// The receiver has been removed.
+    Poison,
 }
 
 impl Kind {
@@ -35,7 +46,10 @@ impl Kind {
             Self::Hello => 16,
             Self::HelloAck => 17,
             Self::HelloDone => 18,
+            Self::Regroup => 24,
+            Self::Join => 28,
             Self::Leave => 29,
+            Self::Poison => 30,
         }
     }
 
@@ -46,7 +60,10 @@ impl Kind {
             16 => Some(Self::Hello),
             17 => Some(Self::HelloAck),
             18 => Some(Self::HelloDone),
+            24 => Some(Self::Regroup),
+            28 => Some(Self::Join),
             29 => Some(Self::Leave),
+            30 => Some(Self::Poison),
             _ => None,
         }
     }

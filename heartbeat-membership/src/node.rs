@@ -1,7 +1,13 @@
 //! The core of one node: takes inputs, queues actions.
 
+mod deciding;
+mod halting;
 mod hello;
+mod installing;
+mod joining;
+mod leasing;
 mod leave;
+mod regrouping;
 mod verdicts;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +19,7 @@ use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Detail, Event, EventId};
 use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::{ControlMessage, Identity, Input, LocalStall};
+use crate::membership::{Membership, Settings};
 use crate::message::Kind;
 use crate::nonce::Nonces;
 use crate::peer::Peer;
@@ -34,11 +41,14 @@ pub struct Node {
     taking: Option<Incarnation>,
     peers: BTreeMap<NodeId, Peer>,
     nonces: Nonces,
+    membership: Option<Membership>,
     last_stall: BTreeMap<crate::input::StallSource, LocalStall>,
     refused: BTreeMap<Refusal, u64>,
     actions: VecDeque<Action>,
     queued_sends: usize,
     stopped: bool,
+    /// Of the last input: what a snapshot is judged by.
+    now: Now,
 }
 
 /// Why the core wants to be called at a deadline.
@@ -47,6 +57,16 @@ pub struct Node {
 pub enum Reason {
     /// A hello to this peer is due.
     Hello(NodeId),
+    /// A regroup message is due again.
+    RegroupTick,
+    /// A stage of a regroup reaches its limit.
+    StageLimit,
+    /// A request to join, or an attempt to form, is due.
+    Admission,
+    /// The lease ends, or the grace after it.
+    Lease,
+    /// It becomes safe to take over from this node.
+    RemovalSafe(NodeId),
 }
 
 impl Node {
@@ -55,6 +75,30 @@ impl Node {
     /// # Errors
     /// [`ConfigError`] if the configuration makes no sense; nothing is constructed then.
     pub fn new(config: CoreConfig, identity: Identity, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
+        Self::build(config, None, identity, seed, now)
+    }
+
+    /// A core that takes part in membership as well: it forms or joins views, and says when this node may act.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration makes no sense; nothing is constructed then.
+    pub fn with_membership(
+        config: CoreConfig,
+        settings: Settings,
+        identity: Identity,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Result<Self, ConfigError> {
+        Self::build(config, Some(settings), identity, seed, now)
+    }
+
+    fn build(
+        config: CoreConfig,
+        settings: Option<Settings>,
+        identity: Identity,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Result<Self, ConfigError> {
         config.check()?;
         let repeat_ns = config.timing.hello_repeat_ns();
         let mut peers = BTreeMap::new();
@@ -71,6 +115,8 @@ impl Node {
             incarnation: identity.incarnation,
             taking: None,
             peers,
+            membership: settings.map(|settings| Membership::new(&config, settings, now)),
+            now,
             last_stall: BTreeMap::new(),
             refused: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -79,11 +125,13 @@ impl Node {
             config,
         };
         node.send_due_hellos(now);
+        node.drive_membership(now);
         Ok(node)
     }
 
     /// Takes one input. `now` never falls from call to call.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
         if self.stopped {
             self.refuse(Refusal::Stopped);
             return;
@@ -103,10 +151,16 @@ impl Node {
                     self.refuse(refusal);
                 }
             }
+            Input::Membership(input) => {
+                if let Err(refusal) = self.on_membership(now, input) {
+                    self.refuse(refusal);
+                }
+            }
             Input::IncarnationTaken { incarnation } => self.on_incarnation_taken(now, incarnation),
             Input::Leave => self.on_leave_request(),
         }
         self.send_due_hellos(now);
+        self.drive_membership(now);
     }
 
     /// The next duty; the driver polls until there is none, after construction and after every input.
@@ -124,10 +178,11 @@ impl Node {
         if self.stopped {
             return None;
         }
-        self.peers
+        let hellos = self
+            .peers
             .iter()
-            .filter_map(|(id, peer)| peer.handshake.next_hello_ns().map(|due| (due, Reason::Hello(*id))))
-            .min()
+            .filter_map(|(id, peer)| peer.handshake.next_hello_ns().map(|due| (due, Reason::Hello(*id))));
+        hellos.chain(self.membership_timeout()).min()
     }
 
     /// The state to show.
@@ -142,6 +197,7 @@ impl Node {
                 .iter()
                 .map(|(id, peer)| peer.snapshot(*id, self.config.digest, self.config.abi))
                 .collect(),
+            membership: self.membership.as_ref().map(|membership| membership.snapshot(self.now)),
             refused: self.refused.clone(),
         }
     }
@@ -159,13 +215,24 @@ impl Node {
         }
         let kind = Kind::from_byte(message.kind).ok_or(Refusal::UnknownKind)?;
         match kind {
-            Kind::Hello => self.on_hello(now, message),
-            Kind::HelloAck => self.on_answer(now, message, hello::Answering::Ack),
-            Kind::HelloDone => self.on_answer(now, message, hello::Answering::Done),
-            Kind::Leave => {
-                admit(peer, message)?;
-                self.on_leave(now, message)
+            Kind::Hello => return self.on_hello(now, message),
+            Kind::HelloAck => return self.on_answer(now, message, hello::Answering::Ack),
+            Kind::HelloDone => return self.on_answer(now, message, hello::Answering::Done),
+            Kind::Regroup | Kind::Join | Kind::Leave | Kind::Poison => {}
+        }
+        let barred = peer.handshake.is_barred(message.incarnation);
+        if let Err(refusal) = admit(peer, message) {
+            if barred {
+                self.poison(now, message.source, Incarnation(message.incarnation));
             }
+            return Err(refusal);
+        }
+        match kind {
+            Kind::Leave => self.on_leave(now, message),
+            Kind::Regroup => self.on_regroup(now, message),
+            Kind::Join => self.on_join(now, message),
+            Kind::Poison => self.on_poison(now, message),
+            Kind::Hello | Kind::HelloAck | Kind::HelloDone => Err(Refusal::UnknownKind),
         }
     }
 
@@ -192,7 +259,19 @@ impl Node {
         text: String,
         detail: Detail,
     ) {
-        self.actions.push_back(Action::Event(Event { id, peer, network, view: 0, text, detail, mono_ns: now.mono_ns }));
+        self.actions.push_back(Action::Event(Event {
+            id,
+            peer,
+            network,
+            view: self.view_number(),
+            text,
+            detail,
+            mono_ns: now.mono_ns,
+        }));
+    }
+
+    fn view_number(&self) -> u64 {
+        self.membership.as_ref().map_or(0, Membership::view_number)
     }
 
     fn peer_name(&self, peer: NodeId) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::NodeConfig;
 use crate::handshake::Handshake;
-use crate::ids::{ConfigDigest, NetworkId, NodeId};
+use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 use crate::input::AdoptedPeer;
 use crate::link::Link;
 use crate::message::NextSequences;
@@ -26,6 +26,8 @@ pub(crate) struct Peer {
 /// What the peer said about itself in a fresh answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spoken {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) in_view: bool,
     pub(crate) digest: ConfigDigest,
     pub(crate) abi: u32,
 }

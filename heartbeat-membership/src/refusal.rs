@@ -32,6 +32,22 @@ pub enum Refusal {
     TooOld,
     /// A new incarnation of this node below what was asked for.
     IncarnationTooLow,
+    /// The sender proved an incarnation that was removed from the view.
+    RemovedIncarnation,
+    /// A membership input or message for a core without membership, or one that is between two lives.
+    NoMembership,
+    /// A regroup or join message from a node that has no say in this view.
+    NotMember,
+    /// A regroup message about another view.
+    OtherView,
+    /// A regroup message of an earlier sequence.
+    OldSequence,
+    /// A decision that breaks a rule, or whose digest does not match.
+    BadDecision,
+    /// A join that cannot be served now.
+    JoinNotNow,
+    /// A poison that means another incarnation.
+    OtherIncarnation,
     /// The core has stopped.
     Stopped,
     /// A datagram was not queued because the driver did not poll.

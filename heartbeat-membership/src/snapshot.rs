@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 use crate::link::LinkState;
+use crate::membership::MembershipSnapshot;
 use crate::refusal::Refusal;
 
 /// State of the core at one moment.
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub stopped: bool,
     /// Every configured peer, ascending.
     pub peers: Vec<PeerSnapshot>,
+    /// Membership, where the core was built with it.
+    pub membership: Option<MembershipSnapshot>,
     /// Inputs that changed nothing, by reason.
     pub refused: BTreeMap<Refusal, u64>,
 }

@@ -268,6 +268,7 @@ fn an_adopted_core_reports_nothing_and_accepts_nothing_anew() {
             Action::AcceptIncarnation { .. }
             | Action::ClearIncarnation { .. }
             | Action::TakeIncarnation { .. }
+            | Action::Membership(_)
             | Action::Stop => panic!("{action:?}"),
         }
     }

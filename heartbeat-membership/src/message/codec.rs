@@ -38,6 +38,16 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    pub(crate) fn u16(&mut self) -> Result<u16, BodyError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn slice(&mut self, length: usize) -> Result<&'a [u8], BodyError> {
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(BodyError::Short)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, BodyError> {
         self.array().map(u32::from_be_bytes)
     }
@@ -59,6 +69,15 @@ impl Writer {
 
     pub(crate) fn u8(&mut self, value: u8) -> &mut Self {
         self.bytes.push(value);
+        self
+    }
+
+    pub(crate) fn u16(&mut self, value: u16) -> &mut Self {
+        self.array(&value.to_be_bytes())
+    }
+
+    pub(crate) fn slice(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(bytes);
         self
     }
 

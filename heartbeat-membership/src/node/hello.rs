@@ -61,13 +61,21 @@ impl Node {
         if statement.receiver != self.incarnation.0 {
             return Err(Refusal::OtherReceiver);
         }
-        peer.spoken = Some(Spoken { digest: statement.digest, abi: statement.abi });
+        peer.spoken = Some(Spoken {
+            incarnation: statement.incarnation,
+            in_view: statement.in_view,
+            digest: statement.digest,
+            abi: statement.abi,
+        });
         let proof = peer.handshake.prove(statement.incarnation);
         match proof {
             Proof::New | Proof::Again => {
                 let slack_ns = self.config.timing.slack_ns();
                 peer.reset_links(now.mono_ns, slack_ns);
                 peer.start_windows(&answer.next);
+                if let Some(membership) = &mut self.membership {
+                    membership.lease.forget(message.source);
+                }
                 let next = answer.next.into_iter().filter(|entry| peer.links.contains_key(&entry.network)).collect();
                 self.actions.push_back(Action::AcceptIncarnation {
                     peer: message.source,
@@ -80,7 +88,7 @@ impl Node {
                     peer.start_windows(&answer.next);
                 }
             }
-            Proof::Lower | Proof::Departed => {}
+            Proof::Lower | Proof::Departed | Proof::Barred => {}
         }
         let networks = peer.networks();
         self.take_higher_incarnation(statement.highest);
@@ -95,6 +103,7 @@ impl Node {
             Proof::New | Proof::Again | Proof::Same => Ok(()),
             Proof::Lower => Err(Refusal::LowerIncarnation),
             Proof::Departed => Err(Refusal::DepartedIncarnation),
+            Proof::Barred => Err(Refusal::RemovedIncarnation),
         }
     }
 
@@ -105,6 +114,10 @@ impl Node {
         };
         // A lower one is called as well: only a fresh answer tells it that it must take a higher one. Should this be a
         // replay, the living incarnation answers and the calling ends.
+        if peer.handshake.is_barred(incarnation.0) {
+            self.poison(now, id, incarnation);
+            return;
+        }
         if incarnation.0 != peer.handshake.highest() && peer.handshake.next_hello_ns().is_none() {
             peer.handshake.call(now.mono_ns);
         }
@@ -117,6 +130,9 @@ impl Node {
         }
         self.incarnation = incarnation;
         self.taking = None;
+        if let Some(membership) = &mut self.membership {
+            membership.begin_life(now);
+        }
         for peer in self.peers.values_mut() {
             // What was asked in the earlier life can only be answered to the earlier life.
             peer.handshake.forget_challenges();
@@ -128,7 +144,14 @@ impl Node {
 
     fn take_higher_incarnation(&mut self, known: u64) {
         let at_least = Incarnation(known.saturating_add(1));
-        if known > self.incarnation.0 && self.taking.is_none_or(|asked| asked < at_least) {
+        if known <= self.incarnation.0 {
+            return;
+        }
+        self.take_incarnation(at_least);
+    }
+
+    pub(super) fn take_incarnation(&mut self, at_least: Incarnation) {
+        if self.taking.is_none_or(|asked| asked < at_least) {
             self.taking = Some(at_least);
             self.actions.push_back(Action::TakeIncarnation { at_least });
         }
@@ -150,7 +173,7 @@ impl Node {
             receiver: receiver.or(accepted).map_or(0, |incarnation| incarnation.0),
             highest: handshake.map_or(0, crate::handshake::Handshake::highest),
             abi: self.config.abi,
-            in_view: false,
+            in_view: self.view_number() != 0,
             digest: self.config.digest,
             staged: None,
         }

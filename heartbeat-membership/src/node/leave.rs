@@ -28,6 +28,7 @@ impl Node {
                 }
             }
         }
+        self.show_lease(0);
         self.stopped = true;
         self.actions.push_back(Action::Stop);
     }
@@ -43,6 +44,11 @@ impl Node {
         peer.handshake.depart();
         peer.windows.clear();
         peer.reset_links(now.mono_ns, slack_ns);
+        if let Some(membership) = &mut self.membership
+            && membership.view.as_ref().is_some_and(|view| view.has(message.source, leave.incarnation))
+        {
+            membership.left.insert(message.source);
+        }
         self.actions.push_back(Action::ClearIncarnation { peer: message.source });
         let text = format!("Node {} left the cluster in order.", self.peer_name(message.source));
         let detail = Detail::Left { incarnation: leave.incarnation };

@@ -105,6 +105,7 @@ impl Node {
             match stall.source {
                 StallSource::Machine => "This machine",
                 StallSource::Controller => "The controller of this node",
+                StallSource::Clock => "The clock of this machine",
             },
             stall.length_ns / MILLISECOND_NS,
             if stall.budget_spent { "; stalls no longer excuse missing heartbeats" } else { "" },

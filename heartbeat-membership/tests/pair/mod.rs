@@ -167,6 +167,7 @@ impl Pair {
                     owner.core.handle(at, Input::IncarnationTaken { incarnation });
                 }
                 Action::Event(event) => self.sides[side].events.push(event),
+                Action::Membership(action) => panic!("a core without membership asks for {action:?}"),
                 Action::Stop => self.sides[side].stopped = true,
             }
         }

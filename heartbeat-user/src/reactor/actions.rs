@@ -40,6 +40,8 @@ impl Loop {
                     self.set_incarnation(0);
                     self.report(Report::IncarnationNeeded(at_least.0));
                 }
+                // The core is built without membership.
+                Action::Membership(_) => {}
                 Action::Event(event) => self.report(Report::Event(event)),
                 Action::Stop => {
                     self.stopping = true;

@@ -1,0 +1,311 @@
+//! Membership: settings, what the driver exchanges with it, and its state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{CoreConfig, Timing};
+use crate::ids::{Incarnation, NodeId};
+use crate::lease::Lease;
+use crate::nodeset::NodeSet;
+use crate::quorum::{Arbiter, Votes};
+use crate::regroup::{Regroup, Stage};
+use crate::time::{MILLISECOND_NS, Now, SECOND_NS};
+use crate::view::{View, ViewId};
+
+/// What membership needs beside the configuration of the core.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What decides an exact half.
+    pub arbiter: Arbiter,
+    /// How long a node may take to stop acting: the longer of the hooks' limit and the watchdog's timeout.
+    pub stop_time_ns: u64,
+    /// Highest form epoch that this node ever persisted; 0 = none.
+    pub epoch: u32,
+    /// The record of a controller that is being restarted, under the conditions of adoption.
+    pub resume: Option<Record>,
+}
+
+/// What must stand in a pinned map before the message that follows from it leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The installed view.
+    pub view: Option<View>,
+    /// Regroup sequence.
+    pub sequence: u64,
+    /// Regroup stage.
+    pub stage: Stage,
+    /// Highest form epoch known; on disk as well, for it must outlive this life.
+    pub epoch: u32,
+    /// The view that this node is bound to and that is not installed yet.
+    pub bound: Option<ViewId>,
+}
+
+/// One input for membership.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "membership", rename_all = "kebab-case")]
+pub enum MembershipInput {
+    /// The newest echo of each peer over its internal and mixed networks, read from the kernel's link records: often,
+    /// and always first after the controller was stopped.
+    Echoes {
+        /// One entry per peer.
+        echoes: Vec<Echo>,
+    },
+    /// [`MembershipAction::Bind`] was carried out.
+    Bound {
+        /// As in the action.
+        sequence: u64,
+        /// Newest stamp of each excluded peer over all its networks, `CLOCK_MONOTONIC`; read after it was cleared.
+        newest: Vec<Newest>,
+    },
+    /// The local clock stood still while the world went on: on most links `stamp - sent` fell by about this much.
+    ClockStood {
+        /// By how much.
+        length_ns: u64,
+    },
+    /// The kernel of a peer beats but its controller has made no pass for the hang timeout.
+    PeerHung {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The witness was renewed, or lost.
+    Witness {
+        /// Start of the last successful renewal, `CLOCK_MONOTONIC`; `None` = not held.
+        renewed_ns: Option<u64>,
+    },
+    /// The operator, or a fencing agent, says that the node is off.
+    ConfirmFenced {
+        /// The node.
+        peer: NodeId,
+    },
+}
+
+/// An echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// Who echoed.
+    pub peer: NodeId,
+    /// The incarnation that the kernel accepts for it.
+    pub incarnation: Incarnation,
+    /// Own send time of the heartbeat that it echoed, `CLOCK_MONOTONIC`.
+    pub sent_ns: u64,
+}
+
+/// The newest stamp of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newest {
+    /// The peer.
+    pub peer: NodeId,
+    /// `CLOCK_MONOTONIC` nanoseconds; 0 = never heard.
+    pub stamp_ns: u64,
+}
+
+/// One duty of the driver, for membership. In order with all other actions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "membership", rename_all = "kebab-case")]
+pub enum MembershipAction {
+    /// Write the record before any later action.
+    Persist(Record),
+    /// Clear each excluded peer's incarnation in the kernel, then read its newest stamp, then feed
+    /// [`MembershipInput::Bound`]: from here on the kernel must not echo them.
+    Bind {
+        /// The regroup.
+        sequence: u64,
+        /// Whom the decision leaves out.
+        exclude: Vec<NodeId>,
+    },
+    /// Write the end of the lease to the kernel's NODE map.
+    Lease {
+        /// `CLOCK_BOOTTIME` nanoseconds; 0 = there is none.
+        end_boot_ns: u64,
+    },
+    /// The view is installed: show it in heartbeats, run `on_view` and `on_node_removed`.
+    Install(View),
+    /// Stop acting: run `on_quorum_lost`. [`crate::Action::TakeIncarnation`] follows.
+    Halt(HaltReason),
+}
+
+/// Why a node stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HaltReason {
+    /// 1177: the decision was that nobody survives.
+    NoQuorum,
+    /// 1177: the lease ended and was not renewed within the grace.
+    LeaseLost,
+    /// 1006: the decision left this node out.
+    Pruned,
+    /// 1006: a view without this node was installed meanwhile.
+    Poisoned,
+    /// Bound to a decision that never came about, while in no view.
+    Abandoned,
+}
+
+/// State of membership, for status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipSnapshot {
+    /// The installed view.
+    pub view: Option<View>,
+    /// In a view, with a valid lease, and not stopped.
+    pub quorate: bool,
+    /// End of the lease in `CLOCK_BOOTTIME`.
+    pub lease_end_boot_ns: Option<u64>,
+    /// In a view, and the lease has ended.
+    pub suspended: bool,
+    /// Regroup sequence.
+    pub sequence: u64,
+    /// Regroup stage.
+    pub stage: Stage,
+    /// The view that this node is bound to and that is not installed yet.
+    pub bound: Option<ViewId>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Membership {
+    pub(crate) settings: Settings,
+    pub(crate) votes: Votes,
+    pub(crate) view: Option<View>,
+    pub(crate) epoch: u32,
+    /// When this incarnation began.
+    pub(crate) started: Now,
+    pub(crate) installed: Option<Now>,
+    pub(crate) regroup: Regroup,
+    pub(crate) lease: Lease,
+    pub(crate) shown_lease: Option<u64>,
+    pub(crate) suspended_boot_ns: Option<u64>,
+    /// Stopped acting; waits for a new incarnation.
+    pub(crate) halted: bool,
+    pub(crate) removals: BTreeMap<NodeId, Removal>,
+    pub(crate) persisted: Option<Record>,
+    pub(crate) next_join_ns: u64,
+    pub(crate) next_form_ns: Option<u64>,
+    pub(crate) next_poison_ns: BTreeMap<NodeId, u64>,
+    pub(crate) witness_ns: Option<u64>,
+    /// Members of the view that left in order.
+    pub(crate) left: NodeSet,
+    /// Members whose controllers hang, and the incarnation that does.
+    pub(crate) hung: BTreeMap<NodeId, Incarnation>,
+    /// Echoes or view changed since the lease was computed.
+    pub(crate) lease_stale: bool,
+    /// Bytes of a mask that names every configured node.
+    pub(crate) mask_bytes: usize,
+}
+
+/// A removed node that may still believe itself in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) incarnation: Incarnation,
+    /// No survivor had a newer stamp.
+    pub(crate) newest_ns: u64,
+    /// When it has certainly stopped.
+    pub(crate) due_ns: u64,
+}
+
+impl Membership {
+    pub(crate) fn new(config: &CoreConfig, settings: Settings, now: Now) -> Self {
+        let highest = config.nodes.iter().map(|node| node.id.0).max().unwrap_or(1);
+        let resumed = settings.resume.clone().filter(|record| record.stage == Stage::Stabilized);
+        let mut regroup = Regroup::new();
+        let mut epoch = settings.epoch;
+        if let Some(record) = &resumed {
+            regroup.sequence = record.sequence;
+            epoch = epoch.max(record.epoch);
+        }
+        let view = resumed.and_then(|record| record.view);
+        Self {
+            votes: Votes::new(config, settings.arbiter),
+            epoch,
+            started: now,
+            installed: view.is_some().then_some(now),
+            view,
+            regroup,
+            lease: Lease::new(now),
+            shown_lease: None,
+            suspended_boot_ns: None,
+            halted: false,
+            removals: BTreeMap::new(),
+            persisted: None,
+            next_join_ns: now.mono_ns,
+            next_form_ns: None,
+            next_poison_ns: BTreeMap::new(),
+            witness_ns: None,
+            left: NodeSet::EMPTY,
+            hung: BTreeMap::new(),
+            lease_stale: true,
+            mask_bytes: usize::from(highest.div_ceil(8)),
+            settings,
+        }
+    }
+
+    /// A new life of this node, in no view. Sequences go on: nothing is gained by letting them fall.
+    pub(crate) fn begin_life(&mut self, now: Now) {
+        let sequence = self.regroup.sequence;
+        self.regroup = Regroup::new();
+        self.regroup.sequence = sequence;
+        self.view = None;
+        self.started = now;
+        self.installed = None;
+        self.lease = Lease::new(now);
+        self.suspended_boot_ns = None;
+        self.halted = false;
+        self.removals.clear();
+        self.left = NodeSet::EMPTY;
+        self.hung.clear();
+        self.lease_stale = true;
+        self.next_join_ns = now.mono_ns;
+        self.next_form_ns = None;
+        self.next_poison_ns.clear();
+    }
+
+    pub(crate) fn members(&self) -> NodeSet {
+        self.view.as_ref().map(View::set).unwrap_or_default()
+    }
+
+    pub(crate) fn view_number(&self) -> u64 {
+        self.view.as_ref().map_or(0, |view| view.id.number)
+    }
+
+    pub(crate) fn quorate(&self, now: Now) -> bool {
+        self.view.is_some() && !self.halted && self.lease.is_valid(now)
+    }
+
+    pub(crate) fn snapshot(&self, now: Now) -> MembershipSnapshot {
+        MembershipSnapshot {
+            view: self.view.clone(),
+            quorate: self.quorate(now),
+            lease_end_boot_ns: self.lease.end_boot_ns(),
+            suspended: self.suspended_boot_ns.is_some(),
+            sequence: self.regroup.sequence,
+            stage: self.regroup.stage,
+            bound: self.regroup.bound.as_ref().map(|view| view.id),
+        }
+    }
+
+    /// How long after its newest stamp a removed node has certainly stopped: the rule of when a takeover is safe.
+    pub(crate) fn safety_wait_ns(&self, timing: &Timing) -> u64 {
+        let lease_ns = timing.lease_ns();
+        // Two clocks that each keep within 1 % of true time differ by at most 2.1 %.
+        let drift_ns = lease_ns / 1000 * 21;
+        [drift_ns, timing.interval_ns, timing.grace_ns, self.settings.stop_time_ns]
+            .into_iter()
+            .fold(lease_ns, u64::saturating_add)
+    }
+}
+
+impl Timing {
+    /// Length of a lease: longer than the silence limit, for an echo is up to two intervals old when it counts.
+    #[must_use]
+    pub fn lease_ns(&self) -> u64 {
+        u64::from(self.lost_after).saturating_add(3).saturating_mul(self.interval_ns)
+    }
+
+    /// Pause between two copies of a regroup message.
+    pub(crate) fn regroup_tick_ns(&self) -> u64 {
+        (self.interval_ns / 4).clamp(MILLISECOND_NS, 300 * MILLISECOND_NS)
+    }
+
+    /// How long a stage waits for who does not answer.
+    pub(crate) fn stage_limit_ns(&self) -> u64 {
+        self.interval_ns.saturating_mul(4).clamp(SECOND_NS, 5 * SECOND_NS)
+    }
+}

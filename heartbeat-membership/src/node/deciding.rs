@@ -1,0 +1,174 @@
+//! The decision of a regroup: made by one, checked and obeyed by all, and bound to before it is announced.
+
+use std::collections::BTreeMap;
+
+use super::Node;
+use crate::action::Action;
+use crate::ids::{Incarnation, NodeId};
+use crate::membership::{HaltReason, Membership, MembershipAction, Newest};
+use crate::message::regroup::Decision;
+use crate::nodeset::NodeSet;
+use crate::refusal::Refusal;
+use crate::regroup::{Accepted, Stage, StageEvent};
+use crate::time::Now;
+use crate::view::{self, View, ViewId};
+
+impl Node {
+    /// This node decides: the best fully connected group with a quorum, or nobody.
+    pub(super) fn decide(&mut self, now: Now) {
+        let Some(membership) = &self.membership else { return };
+        let witness = membership.witness_ns.is_some();
+        let graph = self.graph(membership);
+        let component = graph.component(self.config.local);
+        let votes = &membership.votes;
+        let regroup = &membership.regroup;
+        let (group, number) = match &membership.view {
+            Some(view) => {
+                let quorate = |set: &NodeSet| votes.quorum(set, witness).holds();
+                let mut group = graph.best_group(&component.and(&view.set()), votes, quorate);
+                // Nobody is pruned for the sake of a joining node: it comes in if it hears all who stay.
+                if let (Some(group), Some((joiner, _))) = (&mut group, regroup.joiner) {
+                    let with = group.or(&NodeSet::of(joiner));
+                    if component.contains(joiner) && graph.is_clique(&with) {
+                        *group = with;
+                    }
+                }
+                (group, view.id.number.max(regroup.highest_bound).saturating_add(1))
+            }
+            None => {
+                let may_form = |set: &NodeSet| votes.may_form(set, witness);
+                let group = graph.best_group(&component.and(&regroup.may_form), votes, may_form);
+                (group, view::first_of_epoch(membership.epoch.saturating_add(1)))
+            }
+        };
+        let members = group.unwrap_or_default();
+        let view = if members.is_empty() {
+            ViewId::NONE
+        } else {
+            let Some(view) = self.view_of(&members, number) else { return };
+            view.id
+        };
+        let decision = Decision { view, members, decider: self.config.local };
+        if let Err(refusal) = self.accept(now, decision) {
+            self.refuse(refusal);
+        }
+    }
+
+    /// Takes a decision: the first of its sequence, if it breaks no rule.
+    pub(super) fn accept(&mut self, now: Now, decision: Decision) -> Result<(), Refusal> {
+        let local = self.config.local;
+        let Some(membership) = &self.membership else { return Err(Refusal::NoMembership) };
+        let bound = membership.regroup.bound.as_ref().map(View::set);
+        let in_view = membership.view.is_some();
+        if decision.members.is_empty() {
+            if in_view || bound.is_some() {
+                self.announce_and_halt(now, decision, HaltReason::NoQuorum);
+            } else {
+                self.abandon(now);
+            }
+            return Ok(());
+        }
+        self.check_decision(membership, &decision)?;
+        if !decision.members.contains(local) {
+            if in_view {
+                self.halt(now, HaltReason::Pruned);
+            } else {
+                self.abandon(now);
+            }
+            return Ok(());
+        }
+        let view = self.view_of(&decision.members, decision.view.number).ok_or(Refusal::BadDecision)?;
+        if view.id != decision.view {
+            return Err(Refusal::BadDecision);
+        }
+        let outside = membership.members().without(&decision.members);
+        let mut exclude = Vec::new();
+        for id in outside.iter() {
+            let (Some(incarnation), Some(peer)) = (self.meant(id), self.peers.get_mut(&id)) else { continue };
+            if peer.handshake.bar(incarnation) {
+                peer.windows.clear();
+                exclude.push(id);
+            }
+        }
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        membership.epoch = membership.epoch.max(view::epoch(decision.view.number));
+        let regroup = &mut membership.regroup;
+        // Whoever has come to a decision has passed activate, whatever this node still waited for.
+        regroup.step(StageEvent::RowsComplete, now.mono_ns);
+        regroup.decision = Some(Accepted { decision, view });
+        // What a node that left or came back was heard last is of the past, whenever that was.
+        for id in outside.iter().filter(|id| !exclude.contains(id)) {
+            regroup.newest.entry(id).or_insert(now.mono_ns);
+        }
+        let sequence = regroup.sequence;
+        self.actions.push_back(Action::Membership(MembershipAction::Bind { sequence, exclude }));
+        Ok(())
+    }
+
+    /// The kernel echoes nobody whom the decision leaves out: now it may be announced.
+    pub(super) fn on_bound(&mut self, now: Now, sequence: u64, newest: &[Newest]) -> Result<(), Refusal> {
+        let local = self.config.local;
+        let slack_ns = self.config.timing.slack_ns();
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        let regroup = &mut membership.regroup;
+        for entry in newest {
+            regroup.newest.insert(entry.peer, entry.stamp_ns);
+            if let Some(peer) = self.peers.get_mut(&entry.peer) {
+                peer.reset_links(now.mono_ns, slack_ns);
+            }
+        }
+        if regroup.sequence != sequence || regroup.stage != Stage::Closing {
+            return Err(Refusal::OldSequence);
+        }
+        let Some(accepted) = &regroup.decision else { return Err(Refusal::OldSequence) };
+        regroup.highest_bound = regroup.highest_bound.max(accepted.view.id.number);
+        regroup.bound = Some(accepted.view.clone());
+        regroup.step(StageEvent::Bound, now.mono_ns);
+        regroup.mark(local, Stage::Pruning);
+        Ok(())
+    }
+
+    fn check_decision(&self, membership: &Membership, decision: &Decision) -> Result<(), Refusal> {
+        if let Some(bound) = &membership.regroup.bound
+            && !decision.members.is_subset(&bound.set())
+        {
+            return Err(Refusal::BadDecision);
+        }
+        let joiner = membership.regroup.joiner.map(|(id, _)| NodeSet::of(id)).unwrap_or_default();
+        let sound = match &membership.view {
+            Some(view) => {
+                // The decider knows whether it holds the witness.
+                let staying = decision.members.and(&view.set());
+                decision.members.is_subset(&view.set().or(&joiner))
+                    && membership.votes.quorum(&staying, true).holds()
+                    && decision.view.number > view.id.number
+            }
+            None if membership.regroup.joining.is_some() => true,
+            None => membership.votes.may_form(&decision.members, true),
+        };
+        if sound { Ok(()) } else { Err(Refusal::BadDecision) }
+    }
+
+    /// The view of these members, with the incarnations that this node knows; `None` if it does not know one.
+    fn view_of(&self, members: &NodeSet, number: u64) -> Option<View> {
+        let membership = self.membership.as_ref()?;
+        let known = |id: NodeId| -> Option<Incarnation> {
+            if id == self.config.local {
+                return Some(self.incarnation);
+            }
+            self.meant(id).or_else(|| self.peers.get(&id)?.handshake.accepted())
+        };
+        let members: Option<BTreeMap<_, _>> = members.iter().map(|id| known(id).map(|known| (id, known))).collect();
+        Some(View::new(number, members?, &membership.votes, &self.config.timing))
+    }
+
+    /// The others must learn of a decision that nobody survives before its decider is gone.
+    fn announce_and_halt(&mut self, now: Now, decision: Decision, reason: HaltReason) {
+        if let Some(membership) = &mut self.membership {
+            let view = View { id: ViewId::NONE, members: BTreeMap::new() };
+            membership.regroup.decision = Some(Accepted { decision, view });
+        }
+        self.broadcast(now);
+        self.halt(now, reason);
+    }
+}

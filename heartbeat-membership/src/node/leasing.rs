@@ -1,0 +1,128 @@
+//! The lease, driven: echoes renew it; when it ends this node is suspended, then stops.
+
+use super::{Node, Reason as Wakeup};
+use crate::action::Action;
+use crate::event::{Detail, EventId};
+use crate::ids::NodeId;
+use crate::input::{LocalStall, StallSource};
+use crate::membership::{HaltReason, MembershipAction, MembershipInput};
+use crate::message::regroup::Reason;
+use crate::nodeset::NodeSet;
+use crate::refusal::Refusal;
+use crate::time::Now;
+
+impl Node {
+    pub(super) fn on_membership(&mut self, now: Now, input: MembershipInput) -> Result<(), Refusal> {
+        if self.is_out_of_membership() {
+            return Err(Refusal::NoMembership);
+        }
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        match input {
+            MembershipInput::Echoes { echoes } => {
+                for echo in echoes {
+                    let accepted = self.peers.get(&echo.peer).and_then(|peer| peer.handshake.accepted());
+                    let member = membership.view.as_ref().is_some_and(|view| view.has(echo.peer, echo.incarnation));
+                    if member && accepted == Some(echo.incarnation) {
+                        membership.lease.echoed(echo.peer, echo.sent_ns, now);
+                        membership.lease_stale = true;
+                    }
+                }
+                Ok(())
+            }
+            MembershipInput::Bound { sequence, newest } => self.on_bound(now, sequence, &newest),
+            MembershipInput::ClockStood { length_ns } => {
+                membership.lease.void(now);
+                membership.lease_stale = true;
+                let source = StallSource::Clock;
+                self.on_local_stall(now, LocalStall { length_ns, at_ns: now.mono_ns, source, budget_spent: false });
+                Ok(())
+            }
+            MembershipInput::PeerHung { peer } => self.on_hung(now, peer),
+            MembershipInput::Witness { renewed_ns } => {
+                membership.witness_ns = renewed_ns;
+                membership.lease_stale = true;
+                Ok(())
+            }
+            MembershipInput::ConfirmFenced { peer } => self.confirm_fenced(now, peer),
+        }
+    }
+
+    /// Renews the lease, suspends when it has ended, stops when the grace is over too.
+    pub(super) fn check_lease(&mut self, now: Now) {
+        let local = self.config.local;
+        let timing = self.config.timing;
+        let Some(membership) = &mut self.membership else { return };
+        let members = membership.members();
+        if members.is_empty() {
+            return;
+        }
+        let alone = membership.votes.quorum(&NodeSet::of(local), false).holds();
+        if membership.lease_stale || alone {
+            membership.lease_stale = false;
+            let (votes, witness_ns) = (&membership.votes, membership.witness_ns);
+            membership.lease.renew(now, local, &members, votes, witness_ns, timing.lease_ns());
+        }
+        let end_boot_ns = membership.lease.end_boot_ns().unwrap_or(0);
+        let valid = membership.lease.is_valid(now);
+        // A view that was just installed has no echoes yet: the grace counts from its installation.
+        let installed_ns = membership.installed.map_or(0, |at| at.boot_ns);
+        let over_ns = end_boot_ns.max(installed_ns).saturating_add(timing.grace_ns);
+        let was_suspended = membership.suspended_boot_ns.is_some();
+        if valid {
+            membership.suspended_boot_ns = None;
+        } else if now.boot_ns >= over_ns {
+            self.halt(now, HaltReason::LeaseLost);
+            return;
+        } else if !was_suspended && end_boot_ns != 0 {
+            membership.suspended_boot_ns = Some(now.boot_ns);
+            let text = "This node may not act: no quorum has echoed its heartbeats in time.".into();
+            self.event(
+                now,
+                EventId::Suspended,
+                None,
+                None,
+                text,
+                Detail::Stopped { reason: None, lease_end_boot_ns: end_boot_ns },
+            );
+        }
+        self.show_lease(end_boot_ns);
+    }
+
+    pub(super) fn show_lease(&mut self, end_boot_ns: u64) {
+        let Some(membership) = &mut self.membership else { return };
+        if membership.shown_lease != Some(end_boot_ns) {
+            membership.shown_lease = Some(end_boot_ns);
+            self.actions.push_back(Action::Membership(MembershipAction::Lease { end_boot_ns }));
+        }
+    }
+
+    /// When the lease or the grace after it ends, on the clock of deadlines.
+    pub(super) fn lease_due(&self) -> Option<(u64, Wakeup)> {
+        let membership = self.membership.as_ref()?;
+        membership.view.as_ref()?;
+        let end_ns = membership.lease.end_boot_ns().unwrap_or(0);
+        let installed_ns = membership.installed.map_or(0, |at| at.boot_ns);
+        let over_ns = end_ns.max(installed_ns).saturating_add(self.config.timing.grace_ns);
+        let due_boot_ns = if self.now.boot_ns < end_ns { end_ns } else { over_ns };
+        let ahead_ns = due_boot_ns.saturating_sub(self.now.boot_ns);
+        Some((self.now.mono_ns.saturating_add(ahead_ns), Wakeup::Lease))
+    }
+
+    /// A member whose kernel beats while its controller hangs: reported once, removed if the rest has quorum.
+    fn on_hung(&mut self, now: Now, id: NodeId) -> Result<(), Refusal> {
+        let Some(incarnation) = self.meant(id) else { return Err(Refusal::NotMember) };
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        if membership.hung.insert(id, incarnation) == Some(incarnation) {
+            return Ok(());
+        }
+        let rest = membership.members().without(&NodeSet::of(id));
+        let enough = membership.votes.quorum(&rest, membership.witness_ns.is_some()).holds();
+        let text = format!("The controller of node {} hangs while its kernel goes on beating.", self.peer_name(id));
+        self.event(now, EventId::ControllerHung, Some(id), None, text, Detail::Hung { incarnation });
+        if enough {
+            let sequence = self.next_sequence();
+            self.begin_regroup(now, sequence, Reason::Hung, Some(id), NodeSet::of(id));
+        }
+        Ok(())
+    }
+}

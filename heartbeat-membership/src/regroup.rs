@@ -1,0 +1,188 @@
+//! State of a regroup: what one node knows of who hears whom, who has come how far, and what was decided.
+
+pub mod connectivity;
+pub mod stage;
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Incarnation, NodeId};
+use crate::message::regroup::{Decision, Reason, Regroup as Message};
+use crate::nodeset::NodeSet;
+use crate::view::{View, ViewId};
+
+pub use stage::{Stage, StageEvent};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Regroup {
+    /// Generation; never falls.
+    pub(crate) sequence: u64,
+    pub(crate) stage: Stage,
+    pub(crate) reason: Reason,
+    pub(crate) trigger: Option<NodeId>,
+    /// When the first sequence of this regroup began.
+    pub(crate) began_ns: u64,
+    pub(crate) stage_since_ns: u64,
+    pub(crate) next_tick_ns: u64,
+    /// Left out at a limit; stays out until stabilized.
+    pub(crate) excluded: NodeSet,
+    /// Not heard at some moment since the regroup began: rows only shrink, so that all nodes come to agree.
+    pub(crate) unheard: NodeSet,
+    pub(crate) rows: BTreeMap<NodeId, NodeSet>,
+    pub(crate) may_form: NodeSet,
+    /// Pruning, cleanup 1, cleanup 2, stabilized; valid for the decision of this sequence alone.
+    pub(crate) reached: [NodeSet; 4],
+    pub(crate) joiner: Option<(NodeId, Incarnation)>,
+    /// The view that a joining node is let into; it does not know its members.
+    pub(crate) joining: Option<ViewId>,
+    pub(crate) decision: Option<Accepted>,
+    /// The decision that this node announced pruning for and that is not installed yet.
+    pub(crate) bound: Option<View>,
+    /// Highest number that anyone was bound to: the next view must be above it.
+    pub(crate) highest_bound: u64,
+    /// Newest stamps here of nodes that a decision left out.
+    pub(crate) newest: BTreeMap<NodeId, u64>,
+    /// The same of other survivors, translated to this node's clock: never earlier than the truth.
+    pub(crate) reports: BTreeMap<(NodeId, NodeId), u64>,
+    /// Which row goes first into the next message, where they do not all fit.
+    pub(crate) rotation: usize,
+    /// Something changed that others should know at once.
+    pub(crate) dirty: bool,
+}
+
+/// The one decision that is accepted in a sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) decision: Decision,
+    pub(crate) view: View,
+}
+
+impl Regroup {
+    pub(crate) fn new() -> Self {
+        Self {
+            sequence: 0,
+            stage: Stage::Stabilized,
+            reason: Reason::Form,
+            trigger: None,
+            began_ns: 0,
+            stage_since_ns: 0,
+            next_tick_ns: 0,
+            excluded: NodeSet::EMPTY,
+            unheard: NodeSet::EMPTY,
+            rows: BTreeMap::new(),
+            may_form: NodeSet::EMPTY,
+            reached: [NodeSet::EMPTY; 4],
+            joiner: None,
+            joining: None,
+            decision: None,
+            bound: None,
+            highest_bound: 0,
+            newest: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            rotation: 0,
+            dirty: false,
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.stage != Stage::Stabilized
+    }
+
+    /// Starts over under `sequence`. What was learned of who is out stays known until stabilized.
+    pub(crate) fn begin(&mut self, sequence: u64, reason: Reason, trigger: Option<NodeId>, now_ns: u64) {
+        if !self.is_active() {
+            self.began_ns = now_ns;
+            self.forget_outsiders();
+        }
+        self.sequence = sequence;
+        self.reason = reason;
+        self.trigger = trigger;
+        self.joiner = None;
+        self.rows.clear();
+        self.may_form = NodeSet::EMPTY;
+        self.reached = [NodeSet::EMPTY; 4];
+        self.decision = None;
+        self.next_tick_ns = now_ns;
+        self.step(StageEvent::Begin, now_ns);
+    }
+
+    /// Who was out is judged anew from here on.
+    pub(crate) fn forget_outsiders(&mut self) {
+        self.excluded = NodeSet::EMPTY;
+        self.unheard = NodeSet::EMPTY;
+    }
+
+    pub(crate) fn step(&mut self, event: StageEvent, now_ns: u64) {
+        let stage = self.stage.after(event);
+        if stage != self.stage || event == StageEvent::Begin {
+            self.stage = stage;
+            self.stage_since_ns = now_ns;
+            self.dirty = true;
+        }
+    }
+
+    /// Keeps what both know of a row: rows only shrink within a sequence.
+    pub(crate) fn merge_row(&mut self, id: NodeId, row: NodeSet) {
+        let merged = self.rows.get(&id).map_or(row, |known| known.and(&row));
+        if self.rows.insert(id, merged) != Some(merged) {
+            self.dirty = true;
+        }
+    }
+
+    /// `id` has come to `stage`, so it has passed the earlier ones.
+    pub(crate) fn mark(&mut self, id: NodeId, stage: Stage) {
+        let passed = match stage {
+            Stage::Activate | Stage::Closing => 0,
+            Stage::Pruning => 1,
+            Stage::Cleanup1 => 2,
+            Stage::Cleanup2 => 3,
+            Stage::Stabilized => 4,
+        };
+        for reached in &mut self.reached[..passed] {
+            reached.insert(id);
+        }
+    }
+
+    pub(crate) fn message(
+        &self,
+        local: NodeId,
+        base: ViewId,
+        epoch: u32,
+        left: NodeSet,
+        now_ns: u64,
+        reply: bool,
+    ) -> Message {
+        let mut rows: Vec<_> = self.rows.iter().map(|(id, row)| (*id, *row)).collect();
+        if let Some(own) = rows.iter().position(|(id, _)| *id == local) {
+            let own = rows.remove(own);
+            if !rows.is_empty() {
+                let turn = self.rotation % rows.len();
+                rows.rotate_left(turn);
+            }
+            rows.insert(0, own);
+        }
+        let stage = self.stage;
+        let ages = match stage {
+            Stage::Activate | Stage::Closing => Vec::new(),
+            Stage::Pruning | Stage::Cleanup1 | Stage::Cleanup2 | Stage::Stabilized => {
+                self.newest.iter().map(|(id, stamp_ns)| (*id, now_ns.saturating_sub(*stamp_ns))).collect()
+            }
+        };
+        Message {
+            sequence: self.sequence,
+            base,
+            stage,
+            reason: self.reason,
+            reply,
+            trigger: self.trigger,
+            joiner: self.joiner,
+            epoch,
+            bound: self.highest_bound,
+            reached: self.reached,
+            left,
+            may_form: self.may_form,
+            decision: self.decision.as_ref().map(|accepted| accepted.decision),
+            ages,
+            rows,
+        }
+    }
+}

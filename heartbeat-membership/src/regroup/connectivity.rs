@@ -1,0 +1,125 @@
+//! Who can talk to whom, and the best group in which everyone can talk to everyone.
+
+use std::collections::BTreeMap;
+
+use crate::ids::NodeId;
+use crate::nodeset::NodeSet;
+use crate::quorum::Votes;
+
+/// Calls of the clique search before it gives way to the greedy rule. A graph that a real fault makes needs a few
+/// dozen; 20,000 take about 10 ms and bound what a hostile pattern can cost the reactor.
+const SEARCH_BUDGET: u32 = 20_000;
+
+/// The symmetric relation: a pair counts only if each hears the other.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    neighbours: BTreeMap<NodeId, NodeSet>,
+}
+
+impl Graph {
+    /// From the rows of those who reported: row of `i` = whom `i` hears.
+    #[must_use]
+    pub fn from_rows(rows: &BTreeMap<NodeId, NodeSet>) -> Self {
+        let both = |id: NodeId, row: &NodeSet| {
+            row.iter().filter(|other| *other != id && rows.get(other).is_some_and(|row| row.contains(id))).collect()
+        };
+        Self { neighbours: rows.iter().map(|(id, row)| (*id, both(*id, row))).collect() }
+    }
+
+    /// Everyone who is joined to `start` by a chain of pairs, `start` included.
+    #[must_use]
+    pub fn component(&self, start: NodeId) -> NodeSet {
+        let mut reached = NodeSet::of(start);
+        let mut frontier = reached;
+        while !frontier.is_empty() {
+            let next = frontier.iter().fold(NodeSet::EMPTY, |next, id| next.or(&self.of(id)));
+            frontier = next.without(&reached);
+            reached = reached.or(&next);
+        }
+        reached
+    }
+
+    /// Whether everyone in the set can talk to everyone else in it.
+    #[must_use]
+    pub fn is_clique(&self, set: &NodeSet) -> bool {
+        set.iter().all(|id| set.without(&NodeSet::of(id)).is_subset(&self.of(id)))
+    }
+
+    /// The best fully connected group inside `among` that `allowed` accepts; `None` if it accepts none.
+    ///
+    /// Ranked by votes, then number of nodes, then the tie-breaker being in, then the smallest sorted list of ids.
+    /// Past the search budget each node in turn seeds a group that grows by the neighbour with most neighbours; the
+    /// best of those is taken.
+    #[must_use]
+    pub fn best_group(&self, among: &NodeSet, votes: &Votes, allowed: impl Fn(&NodeSet) -> bool) -> Option<NodeSet> {
+        let mut best = None;
+        let mut consider = |group: NodeSet| {
+            if allowed(&group) && best.as_ref().is_none_or(|best| outranks(&group, best, votes)) {
+                best = Some(group);
+            }
+        };
+        if self.is_clique(among) {
+            consider(*among);
+            return best;
+        }
+        let mut search = Search { graph: self, budget: SEARCH_BUDGET, found: &mut consider };
+        search.expand(NodeSet::EMPTY, *among, NodeSet::EMPTY);
+        if search.budget == 0 {
+            among.iter().for_each(|seed| consider(self.grow(seed, among)));
+        }
+        best
+    }
+
+    fn of(&self, id: NodeId) -> NodeSet {
+        self.neighbours.get(&id).copied().unwrap_or_default()
+    }
+
+    fn grow(&self, seed: NodeId, among: &NodeSet) -> NodeSet {
+        let mut group = NodeSet::of(seed);
+        let mut candidates = self.of(seed).and(among);
+        while let Some(next) =
+            candidates.iter().max_by_key(|id| (self.of(*id).and(&candidates).len(), std::cmp::Reverse(*id)))
+        {
+            group.insert(next);
+            candidates = candidates.and(&self.of(next));
+        }
+        group
+    }
+}
+
+/// Bron and Kerbosch (1973) with pivoting.
+struct Search<'a, F: FnMut(NodeSet)> {
+    graph: &'a Graph,
+    budget: u32,
+    found: &'a mut F,
+}
+
+impl<F: FnMut(NodeSet)> Search<'_, F> {
+    fn expand(&mut self, group: NodeSet, mut candidates: NodeSet, mut done: NodeSet) {
+        if self.budget == 0 {
+            return;
+        }
+        self.budget -= 1;
+        let open = candidates.or(&done);
+        let Some(pivot) = open.iter().max_by_key(|id| self.graph.of(*id).and(&candidates).len()) else {
+            (self.found)(group);
+            return;
+        };
+        for id in candidates.without(&self.graph.of(pivot)).iter() {
+            let near = self.graph.of(id);
+            self.expand(group.or(&NodeSet::of(id)), candidates.and(&near), done.and(&near));
+            candidates.remove(id);
+            done.insert(id);
+        }
+    }
+}
+
+fn outranks(a: &NodeSet, b: &NodeSet, votes: &Votes) -> bool {
+    let tie = |set: &NodeSet| votes.tie_breaker().is_some_and(|id| set.contains(id));
+    let rank = |set: &NodeSet| (votes.of(set), set.len(), tie(set));
+    match rank(a).cmp(&rank(b)) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => a.iter().lt(b.iter()),
+    }
+}
