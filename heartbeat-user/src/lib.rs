@@ -1,6 +1,7 @@
 //! The node: data plane, sender, reactor, control socket.
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
@@ -13,3 +14,4 @@ pub mod sender;
 pub mod socket;
 pub mod status;
 pub mod reactor;
+pub mod daemon;

@@ -1,2 +1,5 @@
-//! The `heartbeat` program.
-fn main() {}
+//! The `heartbeat` program: see [`heartbeat_user::cli`].
+
+fn main() -> std::process::ExitCode {
+    heartbeat_user::cli::main()
+}

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use table::painted;
 pub use table::{Colour, Table};
 
 /// One node's view of everything, at one moment.
@@ -188,7 +189,7 @@ pub struct Link {
     pub jitter_us: Option<u64>,
     /// Age of the peer's controller, by its newest heartbeat.
     pub controller_age_ms: Option<u64>,
-    /// Log2 histogram of inter-arrival times: entry n counts those of 2^n up to 2^(n+1) microseconds. Only in `links`.
+    /// Log2 histogram of inter-arrival times: entry n counts those of 2^n up to 2^(n+1) nanoseconds. Only in `links`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intervals: Option<Vec<u64>>,
 }

@@ -1,0 +1,294 @@
+//! The node: everything started in order, watched, and taken down in order.
+
+mod events;
+mod relay;
+mod source;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use heartbeat_common::auth::HeartbeatKey;
+use heartbeat_membership::{Node, Now};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::source::NodeSource;
+use crate::{
+    api,
+    clock,
+    config::{Config, Machine, Multicast, check_machine},
+    control::Signer,
+    dataplane::{self, Adoption, Dataplane, LocalCounts},
+    event::{Draft, EventLog, kind},
+    incarnation::IncarnationStore,
+    keys::{self, DerivedKeys},
+    reactor::{self, Reactor, core_config, identity, queue::Command},
+    realtime,
+    sender::{self, Lane, Sender},
+    socket::NetworkSocket,
+};
+
+/// How a node runs, beside its configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Load the object that prints each verdict.
+    pub trace: bool,
+}
+
+/// Runs the node until SIGTERM or SIGINT; leaves the cluster in order then.
+///
+/// # Errors
+/// What prevents the node from starting, with the remedy: a [`crate::config::ConfigError`] among the causes is about the
+/// configuration or this machine. Nothing is attached and no pin of ours is left when this fails, unless a pinned data
+/// plane of an earlier controller could not be adopted.
+pub fn run(config: Config, options: Options) -> Result<()> {
+    // Before any thread: what is locked now never faults later.
+    let memory_locked = realtime::lock_memory();
+    let machine = check_machine(&config)?;
+    let mut store = IncarnationStore::open(&config.local.state_dir)?;
+    let listener = api::Listener::bind(&config.local.run_dir)?;
+    let log = EventLog::open(config.local.node, &config.local.state_dir)
+        .with_context(|| format!("the event log in {} cannot be opened", config.local.state_dir.display()))?;
+    let keys: Vec<(u8, DerivedKeys)> = config
+        .keys
+        .iter()
+        .map(|key| (key.id, key.secret.derive(keys::cluster_id(&config.cluster_name))))
+        .collect();
+    let sockets = open_sockets(&config, &machine)?;
+
+    let preparation = dataplane::prepare(&config)?;
+    let mut dataplane = Dataplane::start(
+        &config,
+        &machine,
+        &keys,
+        preparation,
+        || Ok(store.take(clock::realtime_ns(), 0)?),
+        options.trace,
+    )?;
+    let counts = Arc::new(LocalCounts::default());
+    let kernel_counts = dataplane.take_counts()?;
+    let memory = Arc::clone(&dataplane.memory);
+    let routes = routes(&config, &sockets);
+    let signer = signer(&config, &keys);
+    tell_start(&log, &dataplane, &memory_locked);
+
+    let source = Arc::new(NodeSource::new(&config, &dataplane, log, kernel_counts, Arc::clone(&counts)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // API, events and metrics are light; two threads keep one busy client from delaying the event log.
+        .worker_threads(2)
+        .thread_name("heartbeat-rest")
+        .enable_all()
+        .build()
+        .context("the runtime for API and events cannot be started")?;
+
+    abort_on_panic();
+    if options.trace {
+        let _context = runtime.enter();
+        start_trace(&mut dataplane, &runtime)?;
+    }
+    let core = core(&config, &dataplane)?;
+    let accepted = accepted(&dataplane, &config);
+    let lanes = lanes(&config, &sockets, &routes);
+    let reactor = Reactor::start(reactor::Setup {
+        core,
+        dataplane,
+        sockets,
+        signer: signer.clone(),
+        control_keys: keys.iter().map(|(id, derived)| (*id, derived.control_key)).collect(),
+        routes,
+        counts,
+        interval_ns: config.timing.interval_ns,
+        slack_ns: config.timing.slack_ns(),
+        priority: config.local.rt_priority,
+        accepted,
+    })
+    .context("the reactor cannot be started")?;
+    let sender = Sender::start(sender::Setup {
+        interval_ns: config.timing.interval_ns,
+        priority: config.local.rt_priority,
+        signer,
+        lanes,
+        memory,
+    })
+    .context("the sender cannot be started")?;
+    source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
+
+    runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match reactor.join() {
+        Some(dataplane) => dataplane.remove(),
+        None => anyhow::bail!("the reactor ended unexpectedly; the kernel side is left for the next start to adopt"),
+    }
+}
+
+/// Everything of normal priority, until the node has left.
+async fn serve(
+    listener: api::Listener,
+    source: &Arc<NodeSource>,
+    reactor: &Reactor,
+    mut sender: Sender,
+    store: &mut IncarnationStore,
+) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
+    let counters = Arc::new(api::Counters::default());
+    let server = tokio::spawn(api::serve(listener, Arc::clone(source), counters));
+    let mut leaving = false;
+    {
+        let relay = relay::run(source, reactor, store);
+        tokio::pin!(relay);
+        loop {
+            tokio::select! {
+                ended = &mut relay => {
+                    ended?;
+                    break;
+                }
+                _ = terminate.recv(), if !leaving => leaving = true,
+                _ = interrupt.recv(), if !leaving => leaving = true,
+                _ = hangup.recv() => {
+                    tracing::warn!("SIGHUP: this version reloads nothing; restart the node, its peers will not notice");
+                    continue;
+                }
+            }
+            if leaving {
+                // The heartbeats end first: a leave is sent after the node has stopped acting.
+                sender.stop();
+                reactor.mailbox.command(Command::Leave);
+            }
+        }
+    }
+    server.abort();
+    Ok(())
+}
+
+fn open_sockets(config: &Config, machine: &Machine) -> Result<Vec<Arc<NetworkSocket>>> {
+    machine
+        .interfaces
+        .iter()
+        .map(|interface| {
+            let group = config.network(interface.network).and_then(|network| match network.multicast {
+                Multicast::Group(group) => Some(group),
+                Multicast::Off | Multicast::Auto => None,
+            });
+            NetworkSocket::open(interface, group)
+                .map(Arc::new)
+                .with_context(|| format!("network {} has no socket", interface.network))
+        })
+        .collect()
+}
+
+fn routes(config: &Config, sockets: &[Arc<NetworkSocket>]) -> BTreeMap<(u16, u8), std::net::SocketAddr> {
+    sockets
+        .iter()
+        .flat_map(|socket| {
+            config.peers_on(socket.network).map(|(node, address): (_, IpAddr)| {
+                ((node.id, socket.network), socket.address_of(address))
+            })
+        })
+        .collect()
+}
+
+fn lanes(
+    config: &Config,
+    sockets: &[Arc<NetworkSocket>],
+    routes: &BTreeMap<(u16, u8), std::net::SocketAddr>,
+) -> Vec<Lane> {
+    sockets
+        .iter()
+        .map(|socket| {
+            let peers: Vec<_> = config
+                .peers_on(socket.network)
+                .filter_map(|(node, _)| routes.get(&(node.id, socket.network)).map(|address| (node.id, *address)))
+                .collect();
+            Lane::new(Arc::clone(socket), &peers)
+        })
+        .collect()
+}
+
+fn signer(config: &Config, keys: &[(u8, DerivedKeys)]) -> Signer {
+    let derived = keys.iter().find(|(id, _)| *id == config.send_key).map(|(_, derived)| derived);
+    let derived = derived.unwrap_or_else(|| unreachable!("a checked configuration has its send key"));
+    Signer {
+        cluster_id: keys::cluster_id(&config.cluster_name),
+        node: config.local.node,
+        key_id: config.send_key,
+        heartbeat_key: HeartbeatKey::from_bytes(derived.heartbeat_key),
+        control_key: derived.control_key,
+    }
+}
+
+fn core(config: &Config, dataplane: &Dataplane) -> Result<Node> {
+    let identity = match dataplane.adoption {
+        Adoption::Adopted(_) => identity::adopted(dataplane.incarnation, config, &dataplane.memory),
+        Adoption::Fresh(_) => identity::fresh(dataplane.incarnation),
+    };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gave no random bytes: {error}"))?;
+    let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
+    Node::new(core_config::core_config(config), identity, seed, now).context("the core refuses the configuration")
+}
+
+fn accepted(dataplane: &Dataplane, config: &Config) -> BTreeMap<u16, u64> {
+    match dataplane.adoption {
+        Adoption::Adopted(_) => identity::adopted(dataplane.incarnation, config, &dataplane.memory)
+            .adopted
+            .into_iter()
+            .map(|peer| (peer.peer.0, peer.incarnation.0))
+            .collect(),
+        Adoption::Fresh(_) => BTreeMap::new(),
+    }
+}
+
+fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Result<()>) {
+    let now_ns = clock::monotonic_ns();
+    let incarnation = dataplane.incarnation;
+    let (adopted, why, text) = match &dataplane.adoption {
+        Adoption::Adopted(_) => {
+            (true, None, format!("The controller goes on as incarnation {incarnation}: no peer notices"))
+        }
+        Adoption::Fresh(None) => (false, None, format!("The controller starts as incarnation {incarnation}")),
+        Adoption::Fresh(Some(why)) => (
+            false,
+            Some(why.clone()),
+            format!("The controller starts as incarnation {incarnation}; what an earlier one left is not kept: {why}"),
+        ),
+    };
+    let mut draft = Draft::new(&kind::CONTROLLER_STARTED, now_ns, text);
+    draft.detail = serde_json::json!({ "incarnation": incarnation, "adopted": adopted, "why_new": why });
+    log.record(draft);
+    for degradation in &dataplane.degradations {
+        log.record(Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, degradation.clone()));
+    }
+    if let Err(error) = memory_locked {
+        let text = format!(
+            "Memory cannot be locked: {error}. Under memory pressure heartbeats may be sent late; give the node \
+             CAP_IPC_LOCK or LimitMEMLOCK=infinity"
+        );
+        log.record(Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text));
+    }
+}
+
+/// A thread that panics must not leave half a node: the process ends as if killed, the kernel side goes on and is adopted
+/// by the next start.
+fn abort_on_panic() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        hook(panic);
+        std::process::abort();
+    }));
+}
+
+/// Prints the verdicts of the trace object through `tracing`.
+fn start_trace(dataplane: &mut Dataplane, runtime: &tokio::runtime::Runtime) -> Result<()> {
+    let Some(object) = dataplane.object_mut() else { return Ok(()) };
+    let logger = aya_log::EbpfLogger::init(object).context("the trace of the eBPF object cannot be read")?;
+    let mut logger = tokio::io::unix::AsyncFd::new(logger).context("the trace cannot be waited for")?;
+    runtime.spawn(async move {
+        loop {
+            let Ok(mut ready) = logger.readable_mut().await else { return };
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    });
+    Ok(())
+}
