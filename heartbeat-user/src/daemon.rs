@@ -1,6 +1,7 @@
 //! The node: everything started in order, watched, and taken down in order.
 
 mod events;
+mod readable;
 mod relay;
 mod source;
 
@@ -29,7 +30,7 @@ use crate::{
 
 /// How a node runs, beside its configuration.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct RunOptions {
     /// Load the object that prints each verdict.
     pub trace: bool,
 }
@@ -40,7 +41,7 @@ pub struct Options {
 /// What prevents the node from starting, with the remedy: a [`crate::config::ConfigError`] among the causes is about the
 /// configuration or this machine. Nothing is attached and no pin of ours is left when this fails, unless a pinned data
 /// plane of an earlier controller could not be adopted.
-pub fn run(config: Config, options: Options) -> Result<()> {
+pub fn run(config: Config, options: RunOptions) -> Result<()> {
     // Before any thread: what is locked now never faults later.
     let memory_locked = realtime::lock_memory();
     let machine = check_machine(&config)?;
@@ -282,7 +283,7 @@ fn abort_on_panic() {
 fn start_trace(dataplane: &mut Dataplane, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let Some(object) = dataplane.object_mut() else { return Ok(()) };
     let logger = aya_log::EbpfLogger::init(object).context("the trace of the eBPF object cannot be read")?;
-    let mut logger = tokio::io::unix::AsyncFd::new(logger).context("the trace cannot be waited for")?;
+    let mut logger = readable::logger(logger).context("the trace cannot be waited for")?;
     runtime.spawn(async move {
         loop {
             let Ok(mut ready) = logger.readable_mut().await else { return };

@@ -56,7 +56,7 @@ impl JudgeKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::KernelTimer => "kernel-timer",
-            Self::ReactorScan => "reactor-scan",
+            Self::ReactorScan => "reactor",
         }
     }
 }
@@ -74,6 +74,10 @@ pub enum Adoption {
 pub struct Dataplane {
     /// The records.
     pub memory: Arc<Memory>,
+    /// What became of an earlier controller's records.
+    pub adoption: Adoption,
+    /// The incarnation that goes on, or that was taken.
+    pub incarnation: u64,
     /// How each network of this node is served.
     pub attachments: Vec<(u8, Attachment)>,
     /// Fallbacks that an operator must hear of, in words.
@@ -122,17 +126,17 @@ pub fn prepare(config: &Config) -> Result<Preparation> {
 }
 
 impl Dataplane {
-    /// Loads, fills the maps and attaches. `incarnation` is the adopted or the new one.
+    /// Loads, fills the maps and attaches. `new_incarnation` is asked where none can be adopted.
     ///
     /// # Errors
     /// With `dataplane = "native"` or `"generic"`: whatever prevents exactly that. With `"auto"`: only what prevents the
-    /// socket data plane as well.
+    /// socket data plane as well. Also when there is no new incarnation.
     pub fn start(
         config: &Config,
         machine: &Machine,
         keys: &[(u8, DerivedKeys)],
         preparation: Preparation,
-        incarnation: u64,
+        new_incarnation: impl FnOnce() -> Result<u64>,
         trace: bool,
     ) -> Result<Self> {
         let adopted = matches!(preparation.adoption, Adoption::Adopted(_));
@@ -152,7 +156,14 @@ impl Dataplane {
             Some((kernel, memory)) => (Some(kernel), memory),
             None => (None, Memory::anonymous(preparation.sizes).context("no memory for the records")?),
         };
-        let adopted = adopted && kernel.is_some();
+        let mut adoption = preparation.adoption.clone();
+        if kernel.is_none() && adopted {
+            adoption = Adoption::Fresh(Some("its maps cannot be used without XDP".to_owned()));
+        }
+        let (adopted, incarnation) = match &adoption {
+            Adoption::Adopted(record) => (true, record.incarnation),
+            Adoption::Fresh(_) => (false, new_incarnation()?),
+        };
         let tables = local_tables(config, machine, keys, &preparation, incarnation);
         let timing = timing(config);
         let active = peers::active(config);
@@ -162,6 +173,8 @@ impl Dataplane {
         write_node(&memory, &tables.node, adopted);
         let mut dataplane = Self {
             memory: Arc::new(memory),
+            adoption,
+            incarnation,
             attachments: Vec::new(),
             degradations,
             tables,

@@ -1,8 +1,8 @@
 //! The eBPF object: what is loaded, under which names, with which sizes.
 
-use std::{error::Error as _, path::Path};
+use std::path::Path;
 
-use aya::{Ebpf, EbpfError, EbpfLoader, maps::Map, programs::ProgramError};
+use aya::{Ebpf, EbpfLoader, maps::Map, programs::ProgramError};
 
 use super::memory::Sizes;
 
@@ -139,16 +139,4 @@ pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
         current = cause.source();
     }
     None
-}
-
-/// Text of an aya error with its causes.
-#[must_use]
-pub(super) fn describe(error: &EbpfError) -> String {
-    let mut text = chain(error);
-    if error.source().is_none()
-        && let Some(code) = errno(error)
-    {
-        text.push_str(&format!(" (errno {code})"));
-    }
-    text
 }

@@ -1,0 +1,120 @@
+//! From the reactor's reports to the event log, and the counters that are looked at from time to time.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use heartbeat_common::reject::Reject;
+use tokio::time::MissedTickBehavior;
+
+use super::{
+    events::{StallLimiter, draft},
+    readable,
+    source::NodeSource,
+};
+use crate::{
+    clock,
+    event::{BurstLimiter, Draft, kind},
+    incarnation::IncarnationStore,
+    reactor::{
+        Reactor,
+        queue::{Command, Report},
+    },
+};
+
+/// How often counters are looked at: a burst of refusals is told within a second.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs until the reactor has stopped.
+pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut IncarnationStore) -> Result<()> {
+    let wake = reactor
+        .mailbox
+        .reports_fd()
+        .try_clone_to_owned()
+        .and_then(readable::descriptor)
+        .context("the reactor's reports cannot be waited for")?;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (rejects, counters) = source.counts();
+    let mut refusals = BurstLimiter::<{ Reject::COUNT }>::new(rejects);
+    let mut ring_full = counters.ring_full;
+    let mut stalls = StallLimiter::default();
+    let mut realtime_told = false;
+    loop {
+        tokio::select! {
+            ready = wake.readable() => ready.context("the reactor's reports cannot be waited for")?.clear_ready(),
+            _ = look.tick() => {
+                tell_refusals(source, &mut refusals);
+                if let Some(draft) = stalls.due(clock::monotonic_ns()) {
+                    source.log().record(draft);
+                }
+                let lost = source.counts().1.ring_full;
+                if lost != ring_full {
+                    ring_full = lost;
+                    reactor.mailbox.command(Command::ReadVerdicts);
+                }
+                if !realtime_told && source.engines_run() {
+                    realtime_told = true;
+                    tell_realtime(source);
+                }
+            }
+        }
+        while let Some(report) = reactor.mailbox.next_report() {
+            match report {
+                Report::Event(event) => {
+                    if let Some(draft) = stalls.pass(draft(&event, source.networks())) {
+                        source.log().record(draft);
+                    }
+                }
+                Report::JudgeRestarted { ran_ns, found_ns, failure } => tell_judge(source, ran_ns, found_ns, failure),
+                Report::IncarnationNeeded(at_least) => {
+                    // Without one the node is mute: it ends, and says why, rather than pretend.
+                    let incarnation = store.take(clock::realtime_ns(), at_least)?;
+                    reactor.mailbox.command(Command::IncarnationTaken(incarnation));
+                }
+                Report::MessageTooLong { kind, length } => {
+                    tracing::error!("a control message of kind {kind} with {length} bytes does not fit a datagram");
+                }
+                Report::Stopped => return Ok(()),
+            }
+        }
+    }
+}
+
+fn tell_refusals(source: &NodeSource, limiter: &mut BurstLimiter<{ Reject::COUNT }>) {
+    let now_ns = clock::monotonic_ns();
+    let (totals, _) = source.counts();
+    for (reason, total) in Reject::ALL.into_iter().zip(totals) {
+        let Some(burst) = limiter.observe(reason as usize, total, now_ns) else { continue };
+        let text = format!("{} datagrams refused: {}", burst.count, reason.name());
+        let mut draft = Draft::new(&kind::REJECT_BURST, now_ns, text);
+        draft.detail = serde_json::json!({
+            "reason": reason.name(), "count": burst.count, "total": total, "since_ns": burst.since_ns,
+        });
+        source.log().record(draft);
+    }
+}
+
+fn tell_judge(source: &NodeSource, ran_ns: u64, found_ns: u64, failure: Option<String>) {
+    let gap_ms = found_ns.saturating_sub(ran_ns) / 1_000_000;
+    let text = match &failure {
+        None => format!("The judge in the kernel had not run for {gap_ms} ms; it was started again"),
+        Some(failure) => format!("The judge in the kernel has not run for {gap_ms} ms, and does not start: {failure}"),
+    };
+    let mut draft = Draft::new(&kind::JUDGE_RESTARTED, found_ns, text);
+    draft.detail = serde_json::json!({ "last_run_ns": ran_ns, "found_ns": found_ns, "failure": failure });
+    source.log().record(draft);
+}
+
+fn tell_realtime(source: &NodeSource) {
+    let (reactor, sender) = source.realtime();
+    for (thread, priority, granted) in [("reactor", reactor.0, reactor.1), ("sender", sender.0, sender.1)] {
+        if granted {
+            continue;
+        }
+        let text = format!(
+            "The {thread} was not given real-time priority {priority}: a busy machine can delay it. Give the node \
+             CAP_SYS_NICE, or LimitRTPRIO={priority}, and check the cgroup's cpu.rt settings"
+        );
+        source.log().record(Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text));
+    }
+}

@@ -1,0 +1,301 @@
+//! What the API shows: the records, the core's snapshot, and what the threads measure of themselves.
+
+mod links;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use heartbeat_common::{records::CounterRecord, reject::Reject};
+use heartbeat_membership::{LinkState as CoreLinkState, Snapshot};
+
+use crate::{
+    api,
+    clock,
+    config::Config,
+    dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
+    event::EventLog,
+    reactor::{queue::Mailbox, statistics::ReactorStatistics},
+    sender::statistics::SenderStatistics,
+    status::{
+        AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Interface, InterfaceState, Judge,
+        Link, LinkState, LocalNode, Mode as StatusMode, Network, NetworkState, Node, NodeState, Regroup, Sender, Stage,
+        Status, View,
+    },
+};
+
+/// The engines of a running node.
+struct Engines {
+    mailbox: Arc<Mailbox>,
+    reactor: Arc<ReactorStatistics>,
+    sender: Arc<SenderStatistics>,
+}
+
+/// Everything that status, links and metrics are made of.
+pub(super) struct NodeSource {
+    config: Config,
+    memory: Arc<Memory>,
+    attachments: Vec<(u8, Attachment)>,
+    degradations: Vec<String>,
+    judge: JudgeKind,
+    worst: Mode,
+    adopted: bool,
+    networks: BTreeMap<u8, String>,
+    log: EventLog,
+    kernel_counts: Option<KernelCounts>,
+    local_counts: Arc<LocalCounts>,
+    engines: OnceLock<Engines>,
+    snapshot: Mutex<Option<Snapshot>>,
+}
+
+impl NodeSource {
+    pub(super) fn new(
+        config: &Config,
+        dataplane: &Dataplane,
+        log: EventLog,
+        kernel_counts: Option<KernelCounts>,
+        local_counts: Arc<LocalCounts>,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            memory: Arc::clone(&dataplane.memory),
+            attachments: dataplane.attachments.clone(),
+            degradations: dataplane.degradations.clone(),
+            judge: dataplane.judge(),
+            worst: dataplane.worst_mode(),
+            adopted: matches!(dataplane.adoption, Adoption::Adopted(_)),
+            networks: config.networks.iter().map(|network| (network.id, network.name.clone())).collect(),
+            log,
+            kernel_counts,
+            local_counts,
+            engines: OnceLock::new(),
+            snapshot: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn set_engines(
+        &self,
+        mailbox: Arc<Mailbox>,
+        reactor: Arc<ReactorStatistics>,
+        sender: Arc<SenderStatistics>,
+    ) {
+        // Called once, at start; a second call would change nothing.
+        let _first = self.engines.set(Engines { mailbox, reactor, sender });
+    }
+
+    /// Have both threads come as far as to know their priority?
+    pub(super) fn engines_run(&self) -> bool {
+        self.engines
+            .get()
+            .is_some_and(|engines| engines.reactor.report().passes > 0 && engines.sender.report().priority != 0)
+    }
+
+    /// Priority that reactor and sender asked for, and whether they have it.
+    pub(super) fn realtime(&self) -> ((u8, bool), (u8, bool)) {
+        let Some(engines) = self.engines.get() else { return ((0, false), (0, false)) };
+        let (reactor, sender) = (engines.reactor.report(), engines.sender.report());
+        ((reactor.priority, reactor.realtime), (sender.priority, sender.realtime))
+    }
+
+    pub(super) fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    pub(super) fn networks(&self) -> &BTreeMap<u8, String> {
+        &self.networks
+    }
+
+    /// Refusals by reason, and the other counters.
+    pub(super) fn counts(&self) -> ([u64; Reject::COUNT], CounterRecord) {
+        // The maps are ours and open: reading them does not fail while this process lives.
+        let kernel = self.kernel_counts.as_ref().and_then(|counts| counts.read().ok());
+        let (mut rejects, counters) = dataplane::total(kernel, &self.local_counts);
+        (*rejects.counters(), counters)
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        let mut newest = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = self.engines.get().and_then(|engines| engines.mailbox.take_snapshot()) {
+            *newest = Some(taken);
+        }
+        newest.clone()
+    }
+
+    fn collect_links(&self, snapshot: Option<&Snapshot>, with_histogram: bool) -> Vec<Link> {
+        let now_ns = clock::monotonic_ns();
+        let mut links = Vec::new();
+        for network in &self.config.networks {
+            for (node, _) in self.config.peers_on(network.id) {
+                let state = core_state(snapshot, node.id, network.id);
+                let link = links::Reading { memory: &self.memory, now_ns, interval_ns: self.config.timing.interval_ns };
+                links.push(link.link(node.id, network.id, &network.name, state, with_histogram));
+            }
+        }
+        links.sort_by(|one, other| one.peer.cmp(&other.peer));
+        links
+    }
+
+    fn nodes(&self, snapshot: Option<&Snapshot>) -> Vec<Node> {
+        self.config
+            .nodes
+            .iter()
+            .map(|node| {
+                let own = node.id == self.config.local.node;
+                let peer = snapshot.and_then(|snapshot| snapshot.peers.iter().find(|peer| peer.id.0 == node.id));
+                let heard = peer.is_some_and(|peer| {
+                    peer.proven && peer.links.iter().any(|link| matches!(link.state, CoreLinkState::Up | CoreLinkState::Late))
+                });
+                Node {
+                    id: node.id,
+                    name: node.name.clone(),
+                    state: if own || heard { NodeState::Up } else { NodeState::Down },
+                    votes: node.votes,
+                    incarnation: if own {
+                        self.memory.node.read(0).map_or(0, |record| record.incarnation)
+                    } else {
+                        peer.and_then(|peer| peer.accepted).map_or(0, |incarnation| incarnation.0)
+                    },
+                    config_differs: peer.is_some_and(|peer| peer.config_differs),
+                }
+            })
+            .collect()
+    }
+
+    /// What this node alone can tell: who hears whom elsewhere takes the whole cluster to find out.
+    fn networks_status(&self, links: &[Link]) -> Vec<Network> {
+        self.config
+            .networks
+            .iter()
+            .map(|network| {
+                let on_it = || links.iter().filter(|link| link.network == network.name);
+                let up = on_it().filter(|link| link.state == LinkState::Up).count();
+                let state = if !self.attachments.iter().any(|(id, _)| *id == network.id) {
+                    NetworkState::Unavailable
+                } else if up == on_it().count() {
+                    NetworkState::Up
+                } else if up == 0 {
+                    NetworkState::Down
+                } else {
+                    NetworkState::Partitioned
+                };
+                Network { id: network.id, name: network.name.clone(), state, role: network.role.as_str().to_owned() }
+            })
+            .collect()
+    }
+
+    fn interfaces(&self, links: &[Link]) -> Vec<Interface> {
+        let mut interfaces = Vec::new();
+        for node in &self.config.nodes {
+            for (network, address) in &node.addresses {
+                let Some(name) = self.networks.get(network) else { continue };
+                let mut heard = links.iter().filter(|link| {
+                    link.network == *name && (node.id == self.config.local.node || link.peer == node.id)
+                });
+                let state = if heard.any(|link| link.state == LinkState::Up) {
+                    InterfaceState::Up
+                } else {
+                    InterfaceState::Unreachable
+                };
+                interfaces.push(Interface { node: node.id, network: name.clone(), state, address: address.to_string() });
+            }
+        }
+        interfaces
+    }
+
+    fn dataplane(&self, counters: &CounterRecord) -> DataplaneStatus {
+        DataplaneStatus {
+            mode: status_mode(self.worst),
+            judge: match self.judge {
+                JudgeKind::KernelTimer => Judge::KernelTimer,
+                JudgeKind::ReactorScan => Judge::Reactor,
+            },
+            interfaces: self
+                .attachments
+                .iter()
+                .map(|(network, attachment)| AttachedInterface {
+                    name: attachment.interface.name.clone(),
+                    network: self.networks.get(network).cloned().unwrap_or_default(),
+                    program_id: attachment.program_id,
+                    mode: status_mode(attachment.mode),
+                })
+                .collect(),
+            degraded: (!self.degradations.is_empty()).then(|| self.degradations.join("; ")),
+            ring_lost: counters.ring_full,
+        }
+    }
+
+    fn sender(&self) -> Sender {
+        let report = self.engines.get().map(|engines| engines.sender.report());
+        Sender {
+            engine: Engine::Realtime,
+            rt_priority: self.config.local.rt_priority,
+            rt_granted: report.is_some_and(|report| report.realtime),
+            longest_gap_ns: report.map_or(0, |report| report.longest_gap_ns),
+        }
+    }
+}
+
+impl api::Source for NodeSource {
+    fn status(&self) -> Status {
+        let snapshot = self.snapshot();
+        let links = self.collect_links(snapshot.as_ref(), false);
+        let (rejects, counters) = self.counts();
+        let log = self.log.counters();
+        Status {
+            cluster: self.config.cluster_name.clone(),
+            node: LocalNode {
+                id: self.config.local.node,
+                name: self.config.local_node().name.clone(),
+                incarnation: self.memory.node.read(0).map_or(0, |record| record.incarnation),
+                adopted: self.adopted,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                config_digest: hex::encode(self.config.digest()),
+            },
+            view: View::default(),
+            regroup: Regroup { stage: Stage::Stabilized, sequence: 0 },
+            dataplane: self.dataplane(&counters),
+            sender: self.sender(),
+            nodes: self.nodes(snapshot.as_ref()),
+            networks: self.networks_status(&links),
+            interfaces: self.interfaces(&links),
+            links,
+            rejects: Reject::ALL.into_iter().map(|reason| (reason.name().to_owned(), rejects[reason as usize])).collect(),
+            event_log: EventLogStatus {
+                written: log.written,
+                dropped: log.dropped,
+                failed: log.failed,
+                last_error: log.last_error,
+            },
+        }
+    }
+
+    fn links(&self) -> Vec<Link> {
+        let snapshot = self.snapshot();
+        self.collect_links(snapshot.as_ref(), true)
+    }
+
+    fn events(&self) -> &EventLog {
+        &self.log
+    }
+}
+
+fn status_mode(mode: Mode) -> StatusMode {
+    match mode {
+        Mode::Native => StatusMode::Native,
+        Mode::Generic => StatusMode::Generic,
+        Mode::Socket => StatusMode::Socket,
+    }
+}
+
+fn core_state(snapshot: Option<&Snapshot>, node: u16, network: u8) -> LinkState {
+    let link = snapshot
+        .and_then(|snapshot| snapshot.peers.iter().find(|peer| peer.id.0 == node))
+        .and_then(|peer| peer.links.iter().find(|link| link.network.0 == network));
+    match link.map(|link| link.state) {
+        None | Some(CoreLinkState::Init) => LinkState::Init,
+        Some(CoreLinkState::Up) => LinkState::Up,
+        Some(CoreLinkState::Late) => LinkState::Late,
+        Some(CoreLinkState::Silent) => LinkState::Silent,
+    }
+}
