@@ -7,6 +7,9 @@ mod output;
 mod query;
 mod run;
 
+#[cfg(test)]
+pub(crate) use check::HELP as CHECK_CONFIG_HELP;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

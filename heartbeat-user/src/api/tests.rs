@@ -208,6 +208,23 @@ fn a_client_that_does_not_read_is_dropped_and_counted_and_disturbs_nobody() {
     until("the slow client's end", || node.counters.slow.load(Ordering::Relaxed) == 1);
 }
 
+/// Time stands still until nobody has anything to do, then jumps to the next limit.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_nothing_is_cut_off_after_a_minute() {
+    use tokio::io::AsyncReadExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let events = EventLog::open(1, directory.path()).unwrap();
+    let source = Arc::new(Fixed { status: crate::status::example(), events });
+    let listener = Listener::bind(directory.path()).unwrap();
+    let path = listener.path().to_owned();
+    let server = tokio::spawn(serve(listener, source, Arc::new(Counters::default())));
+    let began = tokio::time::Instant::now();
+    let mut stream = tokio::net::UnixStream::connect(path).await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(began.elapsed().as_secs(), 60);
+    server.abort();
+}
+
 #[test]
 fn errors_of_connecting_say_what_to_do() {
     let directory = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use crate::config::{Config, Machine, check_machine, format_duration_ns};
 use crate::keys::cluster_id;
 use crate::status::{Colour, Table};
 
-pub(super) const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 A configuration of two nodes:
 
   [cluster]

@@ -436,3 +436,50 @@ fn the_order_of_tables_does_not_matter_to_the_digest() {
     let moved = load(&moved).unwrap();
     assert_eq!(moved.digest(), load(GOOD).unwrap().digest());
 }
+
+const DOCUMENT: &str = include_str!("../../../docs/configuration.md");
+
+#[test]
+fn the_documentation_explains_every_key() {
+    // Whatever a table accepts is what it names when it is asked for something else.
+    for (table, wrong) in [
+        ("[cluster]", "zzz = 1"),
+        ("[[cluster.key]]", "zzz = 1"),
+        ("[timing]", "zzz = 1"),
+        ("[[network]]", "zzz = 1"),
+        ("[[node]]", "zzz = 1"),
+        ("[quorum]", "zzz = 1"),
+        ("[local]", "zzz = 1"),
+        ("[local.hooks]", "zzz = 1"),
+        ("[metrics]", "zzz = 1"),
+    ] {
+        let error = load(&format!("{table}\n{wrong}\n")).unwrap_err();
+        let problem = &error.problems[0];
+        assert_eq!((problem.line, problem.message.as_str()), (Some(2), "unknown key `zzz`"), "{error}");
+        let allowed = problem.allowed.as_ref().unwrap();
+        assert!(allowed.contains('`'), "{error}");
+        for key in allowed.split('`').skip(1).step_by(2) {
+            assert!(DOCUMENT.contains(&format!("`{key}`")), "{table} {key} is not in docs/configuration.md");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_documentation_and_of_the_help_are_correct() {
+    let example = |text: &str, indent: &str| -> String {
+        text.lines()
+            .skip_while(|line| *line != format!("{indent}[cluster]"))
+            .take_while(|line| line.is_empty() || line.starts_with(indent))
+            .map(|line| {
+                format!(
+                    "{}\n",
+                    line.trim().replace("/etc/heartbeat/key1", "key1").replace("/etc/heartbeat/key", "key1")
+                )
+            })
+            .collect()
+    };
+    let documented = load(&example(DOCUMENT, "    ")).unwrap();
+    assert_eq!((documented.nodes.len(), documented.networks.len()), (3, 2));
+    let helped = format!("{}[local]\nnode = \"alpha\"\n", example(crate::cli::CHECK_CONFIG_HELP, "  "));
+    assert_eq!(load(&helped).unwrap().nodes.len(), 2);
+}
