@@ -1,6 +1,7 @@
 //! The cluster of `cargo xtask run` while it runs.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{IsTerminal as _, Write as _},
     path::Path,
@@ -12,6 +13,7 @@ use heartbeat_tests::{
     cluster::Cluster, config::ClusterSpec, interrupt::Interrupt, naming::Prefix, process::Node, topology::TopologySpec,
 };
 use nix::fcntl::{Flock, FlockArg};
+use serde_json::{Value, json};
 
 use super::{
     Arguments,
@@ -74,7 +76,8 @@ fn watch(cluster: &mut Cluster, arguments: &Arguments, interrupt: &Interrupt, sc
         }
         if up_after.is_none() && cluster.links_not_restored().is_empty() {
             up_after = Some(begin.elapsed());
-            screen.announce(&format!("every link is up, {:.1} s after the start", begin.elapsed().as_secs_f64()));
+            let seconds = begin.elapsed().as_secs_f64();
+            screen.announce(&format!("every link is up, {seconds:.1} s after the start; {}", engines(cluster)));
         }
         screen.show(cluster)?;
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -87,6 +90,30 @@ fn watch(cluster: &mut Cluster, arguments: &Arguments, interrupt: &Interrupt, sc
             return Ok(());
         }
     }
+}
+
+/// How the nodes receive, judge and send: what most of them do, with how many where they differ.
+fn engines(cluster: &Cluster) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for node in cluster.nodes() {
+        let engines = match node.request_within(&json!({"request": "status"}), ANSWER) {
+            Ok(status) => {
+                let word = |pointer| status.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
+                let [mode, judge] = ["/dataplane/mode", "/dataplane/judge"].map(word);
+                format!("{mode} dataplane, judged by {judge}, {} sender", word("/sender/engine"))
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        *counts.entry(engines).or_default() += 1;
+    }
+    let all = cluster.nodes().len();
+    let parts =
+        counts.iter().map(
+            |(engines, count)| {
+                if *count == all { engines.clone() } else { format!("{count} of {all} nodes: {engines}") }
+            },
+        );
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 fn verdict(cluster: &Cluster) -> Result<()> {
@@ -225,7 +252,7 @@ impl Screen {
 }
 
 fn rows_of(node: &Node) -> Vec<Row> {
-    match node.request_within(&serde_json::json!({"request": "links"}), ANSWER) {
+    match node.request_within(&json!({"request": "links"}), ANSWER) {
         Ok(links) => Row::from_links(node.id(), &links),
         Err(error) => vec![Row::without_answer(node.id(), &error)],
     }
