@@ -1,7 +1,5 @@
 //! What the nodes say of their links, as a table for people.
 
-use std::fmt::Write as _;
-
 use heartbeat_tests::{events::Event, naming::node_name};
 use serde_json::Value;
 
@@ -120,24 +118,31 @@ pub(super) fn render(rows: &[Row], below: &Below<'_>, size: Size) -> String {
     // The headline with its empty line, the header, and the line that the cursor stands on.
     let room = size.rows.saturating_sub(4);
     let part = |length: usize| if length == 0 { 0 } else { length + 1 };
-    let hints = if rows.len() + part(below.events.len()) + part(below.hints.len()) <= room { below.hints } else { &[] };
-    let events_room = room.saturating_sub(rows.len() + part(hints.len()) + 1).max(EVENTS_AT_LEAST);
+    // Hints are there to be copied: they wrap where other lines are cut.
+    let wrapped = |line: &String| line.len().div_ceil(size.columns).max(1);
+    let mut hints = below.hints;
+    let mut hints_room = part(hints.iter().map(wrapped).sum());
+    if rows.len() + part(below.events.len()) + hints_room > room {
+        (hints, hints_room) = (&[], 0);
+    }
+    let events_room = room.saturating_sub(rows.len() + hints_room + 1).max(EVENTS_AT_LEAST);
     let events = &below.events[below.events.len().saturating_sub(events_room)..];
-    let rows_room = room.saturating_sub(part(events.len()) + part(hints.len())).max(2);
+    let rows_room = room.saturating_sub(part(events.len()) + hints_room).max(2);
 
     let mut lines = vec![HEADER.to_owned()];
     lines.extend(link_lines(rows, rows_room));
-    for part in [events.iter().map(event_line).collect(), hints.to_vec()] {
-        if !part.is_empty() {
-            lines.push(String::new());
-            lines.extend(part);
-        }
+    if !events.is_empty() {
+        lines.push(String::new());
+        lines.extend(events.iter().map(event_line));
     }
-    lines.iter().fold(String::new(), |mut text, line| {
-        let cut: String = line.chars().take(size.columns).collect();
-        let _ = writeln!(text, "{cut}");
-        text
-    })
+    let cut = |line: &String| line.chars().take(size.columns).collect::<String>();
+    let mut lines: Vec<String> = lines.iter().map(cut).collect();
+    if !hints.is_empty() {
+        lines.push(String::new());
+        lines.extend(hints.iter().cloned());
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn link_lines(rows: &[Row], room: usize) -> Vec<String> {
