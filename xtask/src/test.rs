@@ -12,11 +12,11 @@ use crate::{
     toolchain::TOOLCHAIN_VARIABLE,
 };
 
-/// Crates whose tests need no privilege.
-const UNIT_PACKAGES: [&str; 4] = ["heartbeat-common", "heartbeat-membership", "heartbeat-user", "xtask"];
-
-/// Tests that load programs, make namespaces and run nodes in them: as root.
+/// Tests that load programs, make namespaces and run nodes in them: as root. All other crates' tests need no privilege.
 const PRIVILEGED_PACKAGE: &str = "heartbeat-tests";
+
+/// Compiled for the kernel: it has no tests of its own that this machine could run.
+const KERNEL_PACKAGE: &str = "heartbeat-ebpf";
 
 /// Run the tests; installs what they need where it is missing.
 #[derive(clap::Args)]
@@ -57,17 +57,17 @@ fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
         // Integration tests start the real program, which cargo does not build for another package's tests.
         exec(build_environment(&mut command("cargo"), ready).args(["build", "--package", "heartbeat-user"]))?;
     }
+    // As root one run does, with one summary for everything.
     if with_unit && with_privileged && environment::is_root() {
-        return exec(
-            nextest(ready, runner_arguments).args(packages(&UNIT_PACKAGES)).args(packages(&[PRIVILEGED_PACKAGE])),
-        );
+        return exec(nextest(ready, runner_arguments).args(["--workspace", "--exclude", KERNEL_PACKAGE]));
     }
     if with_unit {
-        exec(nextest(ready, runner_arguments).args(packages(&UNIT_PACKAGES)))?;
+        let others = ["--workspace", "--exclude", KERNEL_PACKAGE, "--exclude", PRIVILEGED_PACKAGE];
+        exec(nextest(ready, runner_arguments).args(others))?;
     }
     if with_privileged {
         let mut nextest = nextest(ready, runner_arguments);
-        nextest.args(packages(&[PRIVILEGED_PACKAGE]));
+        nextest.args(["--package", PRIVILEGED_PACKAGE]);
         if !environment::is_root() {
             // Cargo's way to start what it built through another program: only the tests run as root.
             nextest.env(runner_variable(), "sudo --preserve-env");
@@ -88,10 +88,6 @@ fn nextest(ready: &Ready, runner_arguments: &[String]) -> Command {
 
 fn build_environment<'a>(command: &'a mut Command, ready: &Ready) -> &'a mut Command {
     command.current_dir(environment::workspace_root()).env(TOOLCHAIN_VARIABLE, &ready.bpf_toolchain)
-}
-
-fn packages<'a>(names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-    names.iter().flat_map(|name| ["--package", name])
 }
 
 fn runner_variable() -> String {
