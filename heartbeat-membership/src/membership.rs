@@ -197,6 +197,8 @@ pub(crate) struct Removal {
     pub(crate) incarnation: Incarnation,
     /// No survivor had a newer stamp.
     pub(crate) newest_ns: u64,
+    /// When its lease has certainly ended.
+    pub(crate) lease_over_ns: u64,
     /// When it has certainly stopped.
     pub(crate) due_ns: u64,
 }
@@ -281,14 +283,17 @@ impl Membership {
         }
     }
 
-    /// How long after its newest stamp a removed node has certainly stopped: the rule of when a takeover is safe.
-    pub(crate) fn safety_wait_ns(&self, timing: &Timing) -> u64 {
+    /// How long after its newest stamp the lease of a removed node has certainly ended: an echo of that stamp may have
+    /// been an interval on its way into a heartbeat.
+    pub(crate) fn lease_wait_ns(timing: &Timing) -> u64 {
         let lease_ns = timing.lease_ns();
         // Two clocks that each keep within 1 % of true time differ by at most 2.1 %.
-        let drift_ns = lease_ns / 1000 * 21;
-        [drift_ns, timing.interval_ns, timing.grace_ns, self.settings.stop_time_ns]
-            .into_iter()
-            .fold(lease_ns, u64::saturating_add)
+        lease_ns.saturating_add(lease_ns / 1000 * 21).saturating_add(timing.interval_ns)
+    }
+
+    /// How long after its newest stamp a removed node has certainly stopped: the rule of when a takeover is safe.
+    pub(crate) fn safety_wait_ns(&self, timing: &Timing) -> u64 {
+        Self::lease_wait_ns(timing).saturating_add(timing.grace_ns).saturating_add(self.settings.stop_time_ns)
     }
 }
 

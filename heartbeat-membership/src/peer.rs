@@ -28,6 +28,8 @@ pub(crate) struct Peer {
 pub(crate) struct Spoken {
     pub(crate) incarnation: Incarnation,
     pub(crate) in_view: bool,
+    /// The incarnation of this node that it spoke to.
+    pub(crate) to: Incarnation,
     pub(crate) digest: ConfigDigest,
     pub(crate) abi: u32,
 }

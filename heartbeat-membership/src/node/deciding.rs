@@ -26,10 +26,12 @@ impl Node {
             Some(view) => {
                 let quorate = |set: &NodeSet| votes.quorum(set, witness).holds();
                 let mut group = graph.best_group(&component.and(&view.set()), votes, quorate);
-                // Nobody is pruned for the sake of a joining node: it comes in if it hears all who stay.
+                // Nobody is pruned for the sake of a joining node: it comes in if it hears all who stay. Whoever is
+                // removed may hold a lease for a while, and does not know the joining node: they must not both act.
                 if let (Some(group), Some((joiner, _))) = (&mut group, regroup.joiner) {
                     let with = group.or(&NodeSet::of(joiner));
-                    if component.contains(joiner) && graph.is_clique(&with) {
+                    let may_act = view.set().without(group).iter().any(|id| !self.has_stopped(id));
+                    if component.contains(joiner) && graph.is_clique(&with) && !may_act {
                         *group = with;
                     }
                 }
@@ -105,6 +107,13 @@ impl Node {
         Ok(())
     }
 
+    /// Whether the incarnation of a member has certainly stopped acting: it left, or a later one has proved itself.
+    fn has_stopped(&self, id: NodeId) -> bool {
+        let left = self.membership.as_ref().is_some_and(|membership| membership.left.contains(id));
+        let accepted = self.peers.get(&id).and_then(|peer| peer.handshake.accepted());
+        left || accepted > self.meant(id)
+    }
+
     /// The kernel echoes nobody whom the decision leaves out: now it may be announced.
     pub(super) fn on_bound(&mut self, now: Now, sequence: u64, newest: &[Newest]) -> Result<(), Refusal> {
         let local = self.config.local;
@@ -125,6 +134,7 @@ impl Node {
         regroup.bound = Some(accepted.view.clone());
         regroup.step(StageEvent::Bound, now.mono_ns);
         regroup.mark(local, Stage::Pruning);
+        self.persist();
         Ok(())
     }
 

@@ -64,6 +64,7 @@ impl Node {
         peer.spoken = Some(Spoken {
             incarnation: statement.incarnation,
             in_view: statement.in_view,
+            to: self.incarnation,
             digest: statement.digest,
             abi: statement.abi,
         });

@@ -4,7 +4,7 @@ use super::Node;
 use crate::action::Action;
 use crate::event::{Detail, Enforcement, EventId};
 use crate::ids::NodeId;
-use crate::membership::{MembershipAction, Removal};
+use crate::membership::{Membership, MembershipAction, Removal};
 use crate::refusal::Refusal;
 use crate::regroup::{Stage, StageEvent};
 use crate::time::Now;
@@ -37,7 +37,9 @@ impl Node {
             });
             let newest_ns = reports.max().unwrap_or(now.mono_ns);
             let due_ns = newest_ns.saturating_add(wait_ns);
-            membership.removals.insert(*id, Removal { incarnation: *incarnation, newest_ns, due_ns });
+            let lease_over_ns = newest_ns.saturating_add(Membership::lease_wait_ns(&timing));
+            let removal = Removal { incarnation: *incarnation, newest_ns, lease_over_ns, due_ns };
+            membership.removals.insert(*id, removal);
         }
         let (reason, sequence, began_ns) = (regroup.reason, regroup.sequence, regroup.began_ns);
         regroup.bound = None;

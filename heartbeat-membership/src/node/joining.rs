@@ -3,6 +3,7 @@
 use super::{Node, Reason as Wakeup};
 use crate::ids::{Incarnation, NodeId};
 use crate::input::ControlMessage;
+use crate::membership::Membership;
 use crate::message::regroup::Reason;
 use crate::message::{Join, Kind};
 use crate::nodeset::NodeSet;
@@ -56,14 +57,17 @@ impl Node {
     }
 
     /// Whether this incarnation may take part in forming: every lease of an earlier view has certainly ended, or every
-    /// configured node is here and in no view.
+    /// configured node has said, to this very incarnation, that it is in no view. What it said to an earlier one may
+    /// have changed since, and its lease may outlive the view that this node has left.
     pub(super) fn may_form_now(&self) -> bool {
         let Some(membership) = &self.membership else { return false };
         if self.wait_over_ns(membership) <= self.now.mono_ns {
             return true;
         }
         self.peers.values().all(|peer| {
-            peer.spoken.is_some_and(|spoken| peer.handshake.accepted() == Some(spoken.incarnation) && !spoken.in_view)
+            peer.spoken.is_some_and(|spoken| peer.handshake.accepted() == Some(spoken.incarnation)
+                    && spoken.to == self.incarnation
+                    && !spoken.in_view)
         })
     }
 
@@ -91,7 +95,8 @@ impl Node {
             && membership.lease.is_valid(now)
             && members.is_subset(&join.hears)
             && heard
-            && !differs;
+            && !differs
+            && !self.removed_may_act(now, membership);
         if !serve {
             return Err(Refusal::JoinNotNow);
         }
@@ -99,6 +104,14 @@ impl Node {
         self.begin_regroup(now, sequence, Reason::Join, Some(joiner), NodeSet::EMPTY);
         self.name_joiner(joiner, join.incarnation);
         Ok(())
+    }
+
+    /// Whether a removed node may still hold a lease: it does not know the joining node, so they must not both act.
+    fn removed_may_act(&self, now: Now, membership: &Membership) -> bool {
+        membership.removals.iter().any(|(id, removal)| {
+            let accepted = self.peers.get(id).and_then(|peer| peer.handshake.accepted());
+            removal.lease_over_ns > now.mono_ns && accepted <= Some(removal.incarnation)
+        })
     }
 
     fn ask_to_join(&mut self, now: Now) {
@@ -129,7 +142,7 @@ impl Node {
         self.refresh_row();
     }
 
-    fn wait_over_ns(&self, membership: &crate::membership::Membership) -> u64 {
+    fn wait_over_ns(&self, membership: &Membership) -> u64 {
         membership.started.mono_ns.saturating_add(membership.safety_wait_ns(&self.config.timing))
     }
 }

@@ -1,0 +1,250 @@
+//! The invariants, in true time: what the cores say and do, against what really happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use heartbeat_membership::{Arbiter, CoreConfig, Incarnation, NodeId, NodeSet, Record, Timing, View, ViewId, Votes};
+
+/// A node in one of its lives.
+pub type Life = (NodeId, Incarnation);
+
+/// What the checker must know of a machine at this moment.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Who it is.
+    pub life: Life,
+    /// Its view, while it acts.
+    pub view: Option<View>,
+    /// Whether its lease is valid by its own clock.
+    pub leased: bool,
+}
+
+/// Collects evidence and finds violations.
+#[derive(Debug)]
+pub struct Checker {
+    timing: Timing,
+    votes: Votes,
+    views: BTreeMap<u64, ViewId>,
+    predecessors: BTreeMap<ViewId, View>,
+    announced: BTreeMap<ViewId, BTreeSet<Life>>,
+    installed: BTreeSet<ViewId>,
+    safe: BTreeSet<Life>,
+    records: BTreeMap<Life, Record>,
+    /// Newest send time, on the sender's clock, of what the receiver accepted.
+    received: BTreeMap<(Life, Life), u64>,
+    /// When the receiver last accepted anything of the sender, true time.
+    heard: BTreeMap<(NodeId, NodeId), u64>,
+    /// When a gap of the length of the silence limit last ended or was seen.
+    gaps: BTreeMap<(NodeId, NodeId), u64>,
+    /// When a node last was dead, frozen or in another life.
+    disturbed: BTreeMap<NodeId, u64>,
+    /// Violations, in words.
+    pub violations: Vec<String>,
+    /// What was seen, so that a run that exercises nothing shows.
+    pub tally: Tally,
+}
+
+/// Counts of what a run exercised.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Views installed anywhere for the first time.
+    pub views: u64,
+    /// Removals reported.
+    pub removals: u64,
+    /// Takeovers declared safe.
+    pub safe: u64,
+    /// Stops for lack of quorum.
+    pub quorum_lost: u64,
+    /// Stops because the others went on.
+    pub pruned: u64,
+    /// Suspensions.
+    pub suspended: u64,
+    /// Nodes that came into a view.
+    pub joined: u64,
+}
+
+impl Checker {
+    /// A checker for one configuration.
+    #[must_use]
+    pub fn new(config: &CoreConfig, arbiter: Arbiter) -> Self {
+        Self {
+            timing: config.timing,
+            votes: Votes::new(config, arbiter),
+            views: BTreeMap::new(),
+            predecessors: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            installed: BTreeSet::new(),
+            safe: BTreeSet::new(),
+            records: BTreeMap::new(),
+            received: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            gaps: BTreeMap::new(),
+            disturbed: BTreeMap::new(),
+            violations: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// `to` accepted a heartbeat that `from` sent at `sent_ns` on its own clock.
+    pub fn accepted(&mut self, from: Life, to: Life, sent_ns: u64, true_ns: u64) {
+        let newest = self.received.entry((from, to)).or_default();
+        *newest = (*newest).max(sent_ns);
+        let pair = (from.0, to.0);
+        if self.is_long(pair, true_ns) {
+            self.gaps.insert(pair, true_ns);
+        }
+        self.heard.insert(pair, true_ns);
+    }
+
+    /// The node is dead, frozen, or has begun another life.
+    pub fn disturb(&mut self, node: NodeId, true_ns: u64) {
+        self.disturbed.insert(node, true_ns);
+    }
+
+    /// Invariant 6: sequence and view number never fall within an incarnation. Collects who announced what.
+    pub fn recorded(&mut self, life: Life, record: &Record) {
+        if let Some(earlier) = self.records.get(&life) {
+            let number = |record: &Record| record.view.as_ref().map_or(0, |view| view.id.number);
+            if record.sequence < earlier.sequence || number(record) < number(earlier) || record.epoch < earlier.epoch {
+                self.violations.push(format!("6: {life:?} fell from {earlier:?} to {record:?}"));
+            }
+        }
+        if let Some(bound) = record.bound {
+            self.announced.entry(bound).or_default().insert(life);
+        }
+        self.records.insert(life, record.clone());
+    }
+
+    /// Invariant 3, and 5 for forming.
+    pub fn installing(&mut self, life: Life, view: &View, predecessor: Option<&View>, may_form: bool) {
+        match self.views.get(&view.id.number) {
+            Some(known) if *known != view.id => {
+                self.violations.push(format!("3: two views {}: {known:?} and {:?}", view.id.number, view.id));
+            }
+            Some(_) => {}
+            None => {
+                self.views.insert(view.id.number, view.id);
+            }
+        }
+        if !self.installed.insert(view.id) {
+            return;
+        }
+        self.tally.views += 1;
+        let announced = self.announced.get(&view.id).cloned().unwrap_or_default();
+        for member in &view.members {
+            let member = (*member.0, *member.1);
+            if !announced.contains(&member) {
+                self.violations.push(format!("3: {life:?} installed {view:?} before {member:?} announced pruning"));
+            }
+        }
+        match predecessor {
+            Some(predecessor) => {
+                let stayed: NodeSet = view
+                    .members
+                    .iter()
+                    .filter(|(id, incarnation)| predecessor.has(**id, **incarnation))
+                    .map(|(id, _)| *id)
+                    .collect();
+                if !self.votes.quorum(&stayed, true).holds() {
+                    self.violations.push(format!("3: {view:?} follows {predecessor:?} without a quorum of it"));
+                }
+                self.predecessors.insert(view.id, predecessor.clone());
+            }
+            None if self.predecessors.contains_key(&view.id) => {}
+            None => {
+                // A joining node has no predecessor either: then another member installs it from one.
+                let forming = view.id.number & 0xffff_ffff == 1;
+                if forming && !self.votes.may_form(&view.set(), true) {
+                    self.violations.push(format!("5: {view:?} was formed without a strict majority"));
+                }
+                if forming && !may_form {
+                    self.violations.push(format!("5: {life:?} formed {view:?} before its wait was over"));
+                }
+            }
+        }
+    }
+
+    /// Invariants 1, 2 and 4, whenever the lease of `of` changed; `all` are the standings of all machines.
+    pub fn leases(&mut self, of: usize, lease_end_ns: u64, all: &[Standing]) {
+        let Some(own) = all.get(of).filter(|own| own.leased) else { return };
+        let Some(view) = &own.view else { return };
+        if self.safe.contains(&own.life) {
+            self.violations.push(format!("1: {:?} holds a lease although it was declared gone", own.life));
+        }
+        for other in all.iter().filter(|other| other.leased && other.life != own.life) {
+            let Some(their_view) = &other.view else { continue };
+            let strangers = !their_view.has(own.life.0, own.life.1) && !view.has(other.life.0, other.life.1);
+            if strangers {
+                self.violations.push(format!("2: {own:?} and {other:?} both hold leases"));
+            }
+        }
+        let since_ns = lease_end_ns.saturating_sub(self.timing.lease_ns());
+        let mut backers: NodeSet = view
+            .members
+            .iter()
+            .filter(|(id, incarnation)| {
+                self.received.get(&(own.life, (**id, **incarnation))).is_some_and(|sent_ns| *sent_ns >= since_ns)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        backers.insert(own.life.0);
+        if !self.votes.quorum(&backers, true).holds() {
+            self.violations.push(format!("4: the lease of {own:?} rests on {backers:?} alone"));
+        }
+    }
+
+    /// Invariants 1 and 5 for a declared takeover.
+    pub fn declared_safe(&mut self, declarer: &Standing, removed: Life, confirmed: bool, all: &[Standing]) {
+        self.tally.safe += 1;
+        if !declarer.leased && !confirmed {
+            self.violations.push(format!("5: {declarer:?} declared {removed:?} gone without a lease"));
+        }
+        if let Some(alive) = all.iter().find(|other| other.life == removed && other.leased && other.view.is_some()) {
+            self.violations.push(format!("1: {alive:?} holds a lease while it is declared gone"));
+        }
+        self.safe.insert(removed);
+    }
+
+    /// Invariant 7 for a removal.
+    pub fn removed(&mut self, by: Life, node: NodeId, old: &NodeSet, since_ns: u64, true_ns: u64) {
+        self.tally.removals += 1;
+        let unheard = old.iter().any(|other| {
+            self.was_cut((other, node), since_ns, true_ns) || self.was_cut((node, other), since_ns, true_ns)
+        });
+        let disturbed = self.disturbed.get(&node).is_some_and(|at| *at >= since_ns);
+        if !unheard && !disturbed {
+            self.violations.push(format!("7: {by:?} removed node {node}, which was heard by all and heard all"));
+        }
+    }
+
+    /// Invariant 7 for a lapse.
+    pub fn lapsed(&mut self, of: Life, members: &NodeSet, since_ns: u64, true_ns: u64) {
+        self.tally.suspended += 1;
+        if self.disturbed.get(&of.0).is_some_and(|at| *at >= since_ns) {
+            return;
+        }
+        let mut sound: NodeSet = members
+            .iter()
+            .filter(|other| {
+                let disturbed = self.disturbed.get(other).is_some_and(|at| *at >= since_ns);
+                !disturbed
+                    && !self.was_cut((*other, of.0), since_ns, true_ns)
+                    && !self.was_cut((of.0, *other), since_ns, true_ns)
+            })
+            .collect();
+        sound.insert(of.0);
+        if self.votes.quorum(&sound, false).holds() {
+            self.violations.push(format!("7: the lease of {of:?} lapsed although it and {sound:?} heard each other"));
+        }
+    }
+
+    fn was_cut(&self, pair: (NodeId, NodeId), since_ns: u64, true_ns: u64) -> bool {
+        pair.0 != pair.1 && (self.gaps.get(&pair).is_some_and(|at| *at >= since_ns) || self.is_long(pair, true_ns))
+    }
+
+    fn is_long(&self, pair: (NodeId, NodeId), true_ns: u64) -> bool {
+        // A clock that runs 1 % fast sees the limit pass that much early; the silence began at most an interval
+        // after the last heartbeat that counts here.
+        let limit_ns = u64::from(self.timing.lost_after) * self.timing.interval_ns / 100 * 98;
+        self.heard.get(&pair).is_none_or(|heard_ns| true_ns.saturating_sub(*heard_ns) >= limit_ns)
+    }
+}

@@ -1,0 +1,123 @@
+//! What goes wrong in a run, and when.
+
+use heartbeat_membership::{Input, NodeId};
+
+use crate::world::{Happening, World};
+
+/// Does one thing to the world, and schedules the next.
+pub fn strike(world: &mut World, end_ns: u64) {
+    let interval_ns = world.config.timing.interval_ns;
+    let nodes = world.machines.len();
+    let victim = world.random.index(nodes);
+    match world.random.below(14) {
+        0 => partition(world, true),
+        1 => partition(world, false),
+        2 => one_way(world),
+        3 => isolate(world, victim),
+        4 | 5 => {
+            world.note(|| "everything heals".into());
+            world.cuts.clear();
+        }
+        6 | 7 if world.machines[victim].core.is_some() => {
+            world.crash(victim);
+            // At most a minority loses its disk: a majority without memory knows of no epoch.
+            if world.random.chance(300) && victim < (nodes - 1) / 2 {
+                world.machines[victim].disk = crate::machine::Disk::default();
+            }
+            let pause_ns = world.random.below(20 * interval_ns);
+            world.after(pause_ns, Happening::Start(victim));
+        }
+        8 | 9 => {
+            let length_ns = world.random.below(20 * interval_ns);
+            let mute = world.random.chance(500);
+            world.freeze(victim, length_ns, mute);
+        }
+        10 => {
+            world.loss = world.random.below(150);
+            world.duplication = world.random.below(100);
+        }
+        11 => {
+            world.delay_ns = 100_000 + world.random.below(interval_ns / 2);
+        }
+        12 if world.machines[victim].frozen_until_ns <= world.true_ns => {
+            world.feed(victim, Input::Leave);
+            let pause_ns = world.random.below(20 * interval_ns);
+            world.after(pause_ns, Happening::Start(victim));
+        }
+        _ => replay(world),
+    }
+    let pause_ns = world.random.below(8 * interval_ns);
+    if world.true_ns + pause_ns < end_ns {
+        world.after(pause_ns, Happening::Fault);
+    }
+}
+
+/// The end of all faults: everything works from here on.
+pub fn heal(world: &mut World) {
+    world.note(|| "the faults are over".into());
+    world.cuts.clear();
+    world.loss = 0;
+    world.duplication = 0;
+    world.delay_ns = 200_000;
+    for index in 0..world.machines.len() {
+        if world.machines[index].core.is_none() {
+            world.after(0, Happening::Start(index));
+        }
+    }
+}
+
+fn partition(world: &mut World, everywhere: bool) {
+    let side: Vec<bool> = world.machines.iter().map(|_| world.random.chance(500)).collect();
+    let ids: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
+    let networks: Vec<_> = world.config.networks.iter().map(|network| network.id).collect();
+    let only = networks[world.random.index(networks.len())];
+    world.note(|| format!("partition {side:?} everywhere: {everywhere}"));
+    for network in networks.into_iter().filter(|network| everywhere || *network == only) {
+        for (a, from) in ids.iter().enumerate() {
+            for (b, to) in ids.iter().enumerate() {
+                if side[a] != side[b] {
+                    world.cuts.insert((network, *from, *to));
+                }
+            }
+        }
+    }
+}
+
+fn one_way(world: &mut World) {
+    let from = world.random.index(world.machines.len());
+    let to = world.random.index(world.machines.len());
+    let (from, to) = (world.machines[from].id, world.machines[to].id);
+    world.note(|| format!("nothing arrives from {from} at {to}"));
+    let networks: Vec<_> = world.config.networks.iter().map(|network| network.id).collect();
+    for network in networks {
+        world.cuts.insert((network, from, to));
+    }
+}
+
+fn isolate(world: &mut World, victim: usize) {
+    let id = world.machines[victim].id;
+    let receive_only = world.random.chance(300);
+    world.note(|| format!("node {id} is cut off; it still hears: {receive_only}"));
+    let ids: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
+    let networks: Vec<_> = world.config.networks.iter().map(|network| network.id).collect();
+    for network in networks {
+        for other in &ids {
+            world.cuts.insert((network, id, *other));
+            if !receive_only {
+                world.cuts.insert((network, *other, id));
+            }
+        }
+    }
+}
+
+fn replay(world: &mut World) {
+    for _ in 0..8 {
+        if world.captured.is_empty() {
+            return;
+        }
+        let index = world.random.index(world.captured.len());
+        let (to, frame) = world.captured[index].clone();
+        let delay_ns = world.random.below(world.config.timing.interval_ns);
+        world.after(delay_ns, Happening::Arrive(to, frame));
+    }
+}

@@ -1,0 +1,164 @@
+//! One simulated machine: a real core, a simulated kernel, clock and disk.
+
+use std::collections::BTreeMap;
+
+use heartbeat_membership::{
+    AdoptedPeer, Arbiter, CoreConfig, Echo, Identity, Incarnation, Input, MembershipInput, NetworkId, NextSequences,
+    Node, NodeId, Now, Record, Settings, View,
+};
+
+use crate::clock::Clock;
+use crate::kernel::Kernel;
+
+/// What survives a crash, unless it is lost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disk {
+    /// Last incarnation.
+    pub incarnation: u64,
+    /// Highest form epoch.
+    pub epoch: u32,
+}
+
+/// A machine of the cluster.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its node id.
+    pub id: NodeId,
+    /// Its core, while the controller lives.
+    pub core: Option<Node>,
+    /// Its kernel.
+    pub kernel: Kernel,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its disk.
+    pub disk: Disk,
+    /// Counts starts: what was scheduled for an earlier one is void.
+    pub life: u64,
+    /// The controller makes no pass before this true time.
+    pub frozen_until_ns: u64,
+    /// The sender stands still as well.
+    pub mute: bool,
+    /// What waits for a frozen controller, as in ring buffer and socket.
+    pub inbox: Vec<Input>,
+    /// Next sequence numbers.
+    pub next: BTreeMap<(NodeId, NetworkId), NextSequences>,
+    /// The installed view, while it acts.
+    pub view: Option<View>,
+    /// When it was installed, true time.
+    pub installed_ns: u64,
+    /// End of the lease as the NODE map shows it, boot clock; 0 = none.
+    pub lease_end_ns: u64,
+    /// The last record in the pinned map.
+    pub record: Option<Record>,
+    /// Orders wake-ups: only the latest counts.
+    pub wake: u64,
+    /// When the core began this incarnation, local clock.
+    pub began_ns: u64,
+    /// The same in true time.
+    pub began_true_ns: u64,
+    /// When it last lived without a view, true time; 0 = never.
+    pub viewless_ns: u64,
+}
+
+impl Machine {
+    /// A machine that is switched off.
+    #[must_use]
+    pub fn new(id: NodeId, clock: Clock) -> Self {
+        Self {
+            id,
+            core: None,
+            kernel: Kernel::default(),
+            clock,
+            disk: Disk::default(),
+            life: 0,
+            frozen_until_ns: 0,
+            mute: false,
+            inbox: Vec::new(),
+            next: BTreeMap::new(),
+            view: None,
+            installed_ns: 0,
+            lease_end_ns: 0,
+            record: None,
+            wake: 0,
+            began_ns: 0,
+            began_true_ns: 0,
+            viewless_ns: 0,
+        }
+    }
+
+    /// The local clocks at a true time.
+    #[must_use]
+    pub fn now(&self, true_ns: u64) -> Now {
+        self.clock.at(true_ns)
+    }
+
+    /// Starts the controller with a new incarnation.
+    pub fn start(&mut self, config: &CoreConfig, arbiter: Arbiter, stop_time_ns: u64, incarnation: u64, true_ns: u64) {
+        let now = self.now(true_ns);
+        self.life += 1;
+        self.kernel = Kernel::default();
+        self.next.clear();
+        self.view = None;
+        self.lease_end_ns = 0;
+        self.record = None;
+        self.frozen_until_ns = 0;
+        self.mute = false;
+        self.inbox.clear();
+        self.began_ns = now.mono_ns;
+        self.began_true_ns = true_ns;
+        self.viewless_ns = true_ns;
+        self.disk.incarnation = incarnation;
+        let config = CoreConfig { local: self.id, ..config.clone() };
+        let settings = Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, resume: None };
+        let adopted: Vec<AdoptedPeer> = Vec::new();
+        let identity = Identity { incarnation: Incarnation(incarnation), adopted };
+        let mut seed = [0_u8; 32];
+        seed[..8].copy_from_slice(&incarnation.to_le_bytes());
+        seed[8..10].copy_from_slice(&self.id.0.to_le_bytes());
+        self.core = Node::with_membership(config, settings, identity, seed, now).ok();
+    }
+
+    /// The incarnation, while the controller lives.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.core.as_ref().map(Node::incarnation)
+    }
+
+    /// What the reactor reads from the kernel before anything else.
+    #[must_use]
+    pub fn echoes(&self) -> Input {
+        let echo = |(peer, incarnation, sent_ns)| Echo { peer, incarnation, sent_ns };
+        Input::Membership(MembershipInput::Echoes { echoes: self.kernel.echoes().map(echo).collect() })
+    }
+
+    /// Whether the lease is valid by the machine's own clock.
+    #[must_use]
+    pub fn leased(&self, true_ns: u64) -> bool {
+        self.core.is_some() && self.now(true_ns).boot_ns < self.lease_end_ns
+    }
+
+    /// Remembers that it lives without a view, if it does.
+    pub fn note_viewless(&mut self, true_ns: u64) {
+        if self.core.is_some() && self.view.is_none() {
+            self.viewless_ns = true_ns;
+        }
+    }
+
+    /// Takes the next number of a kind.
+    pub fn take_sequence(&mut self, peer: NodeId, network: NetworkId, control: bool) -> u64 {
+        let next = self.next_towards(peer, network);
+        let counter = if control { &mut next.control } else { &mut next.unicast };
+        *counter += 1;
+        *counter - 1
+    }
+
+    /// The next numbers towards a peer on each network.
+    pub fn next_sequences(&mut self, peer: NodeId, networks: &[NetworkId]) -> Vec<NextSequences> {
+        networks.iter().map(|network| *self.next_towards(peer, *network)).collect()
+    }
+
+    fn next_towards(&mut self, peer: NodeId, network: NetworkId) -> &mut NextSequences {
+        let fresh = NextSequences { network, unicast: 1, multicast: 1, control: 1 };
+        self.next.entry((peer, network)).or_insert(fresh)
+    }
+}
