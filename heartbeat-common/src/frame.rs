@@ -96,6 +96,9 @@ fn ipv4<B: PacketBytes>(packet: B, vlan: u16) -> Option<Datagram<B>> {
     if version_and_length >> 4 != 4 || header_length < IPV4_LENGTH_MIN {
         return None;
     }
+    // The last field of the fixed header is read before anything behind it: its bounds check is the one that the verifier
+    // needs. Behind a later one, of a variable offset, the compiler would drop it as implied.
+    let destination = Address::from_ipv4_raw(packet.u32_raw(16)?);
     let udp = packet.skip(header_length);
     if udp.u16_be(2)? != wire::PORT || packet.u16_be(6)? & IPV4_FRAGMENT_MASK != 0 {
         return None;
@@ -106,7 +109,7 @@ fn ipv4<B: PacketBytes>(packet: B, vlan: u16) -> Option<Datagram<B>> {
         payload_length: udp_length.wrapping_sub(UDP_LENGTH),
         lengths_agree: udp_length >= UDP_LENGTH && packet.u16_be(2)? == udp_length.wrapping_add(header_length as u16),
         source: Address::from_ipv4_raw(packet.u32_raw(12)?),
-        destination: Address::from_ipv4_raw(packet.u32_raw(16)?),
+        destination,
         time_to_live: packet.byte(8)?,
         ipv6: false,
         vlan,
@@ -118,6 +121,8 @@ fn ipv6<B: PacketBytes>(packet: B, vlan: u16) -> Option<Datagram<B>> {
     if packet.byte(6)? != PROTOCOL_UDP || packet.byte(0)? >> 4 != 6 {
         return None;
     }
+    // As with IPv4: the fixed header first.
+    let destination = address_ipv6(packet, 24)?;
     let udp = packet.skip(IPV6_LENGTH);
     if udp.u16_be(2)? != wire::PORT {
         return None;
@@ -128,7 +133,7 @@ fn ipv6<B: PacketBytes>(packet: B, vlan: u16) -> Option<Datagram<B>> {
         payload_length: udp_length.wrapping_sub(UDP_LENGTH),
         lengths_agree: udp_length >= UDP_LENGTH && packet.u16_be(4)? == udp_length,
         source: address_ipv6(packet, 8)?,
-        destination: address_ipv6(packet, 24)?,
+        destination,
         time_to_live: packet.byte(7)?,
         ipv6: true,
         vlan,

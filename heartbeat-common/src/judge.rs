@@ -7,8 +7,6 @@
 
 pub mod scan;
 
-use bytemuck::Zeroable as _;
-
 use crate::records::{
     JudgeRecord, STATE_INIT, STATE_LATE, STATE_SILENT, STATE_UP, StallRecord, TimingRecord, VERDICT_NEVER_HEARD,
     VERDICT_STALL_BUDGET_SPENT, VerdictRecord,
@@ -79,10 +77,11 @@ fn judge(
     verdict: &mut VerdictRecord,
 ) -> Judgement {
     if verdict.epoch != heard.epoch {
-        let episode = verdict.episode;
-        *verdict = VerdictRecord::zeroed();
+        // The evidence of the last bad verdict stays; its number goes on.
         verdict.epoch = heard.epoch;
-        verdict.episode = episode;
+        verdict.state = STATE_INIT;
+        verdict.flags = 0;
+        verdict.seen_ns = 0;
         verdict.stall_mark_ns = stalls.total_ns;
     }
     let mut change = None;

@@ -237,22 +237,23 @@ pub struct TimingRecord {
     /// What a datagram or the judge may be late without anybody saying so, nanoseconds.
     pub slack_ns: u64,
     /// Entries of ACTIVE that are in use.
-    pub active_peers: u64,
+    pub active_links: u64,
 }
 
-/// ACTIVE: one peer that the judge watches. Writer: userspace.
+/// ACTIVE: one link that the judge watches; those of one peer stand together. Writer: userspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ActiveRecord {
-    /// Node id.
-    pub node: u16,
-    /// Bit `network id - 1` for each network on which it is watched.
-    pub networks: u8,
-    /// Those of them on which being heard keeps it from being silent: internal and mixed ones.
-    pub counting: u8,
-    /// Zero.
-    pub reserved: u32,
+    /// Index of the link.
+    pub link: u32,
+    /// Bits `ACTIVE_*`.
+    pub flags: u32,
 }
+
+/// Being heard here keeps the peer from being silent: an internal or mixed network.
+pub const ACTIVE_COUNTING: u32 = 1;
+/// The last link of its peer.
+pub const ACTIVE_LAST: u32 = 1 << 1;
 
 /// Nothing is known: no heartbeat of this incarnation yet.
 pub const STATE_INIT: u32 = 0;

@@ -1,11 +1,11 @@
 //! From a verified heartbeat to its link record, under the record's lock.
 
 use heartbeat_common::{
-    account::{Accounted, account, interval_bucket, next_arrival},
+    account::{account, interval_bucket, next_arrival},
     decode::Heartbeat,
     ids,
     notice::{NOTICE_FLAG_FIRST, NOTICE_OTHER_INCARNATION, NOTICE_RESTORED, Notice},
-    records::{ArrivalRecord, IntervalRecord, PeerRecord},
+    records::{Arrival, IntervalRecord},
     reject::Reject,
 };
 
@@ -46,8 +46,7 @@ pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> 
     if let Ok((accounted, (slot, arrival))) = &arrival {
         if let Some(record) = maps::ARRIVALS.get_ptr_mut(index) {
             // SAFETY: `slot` is below ARRIVALS, and the link's lock is held.
-            unsafe { (&raw mut (*record).arrivals).cast::<heartbeat_common::records::Arrival>().add(*slot).write(*arrival) };
-            let _: *mut ArrivalRecord = record;
+            unsafe { (&raw mut (*record).arrivals).cast::<Arrival>().add(*slot).write(*arrival) };
         }
         if accounted.gap_ns != 0 {
             count_gap(index, accounted.gap_ns);
@@ -55,8 +54,23 @@ pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> 
     }
     atomic::store_release(&mut link.lock, lock + 2);
     let (accounted, _) = arrival?;
-    if accounted.restored.is_some() {
-        report_restored(index, peer, heartbeat, &accounted, verdict.episode);
+    if let Some(restored) = accounted.restored {
+        notify::tell(&Notice {
+            kind: NOTICE_RESTORED,
+            node: ids::link_node(index),
+            network: ids::link_network(index),
+            flags: if restored.first { NOTICE_FLAG_FIRST } else { 0 },
+            stamp_ns: accounted.stamp_ns,
+            previous_stamp_ns: restored.previous_stamp_ns,
+            deadline_ns: 0,
+            judged_ns: accounted.stamp_ns,
+            incarnation: heartbeat.incarnation,
+            length_ns: accounted.stamp_ns.saturating_sub(peer.since_ns),
+            episode: verdict.episode,
+            sent_ns: heartbeat.sent_ns,
+            previous_sent_ns: restored.previous_sent_ns,
+            lost: restored.lost,
+        });
     }
     notify::count(|counters| &mut counters.accepted);
     Ok(Booked::Accepted)
@@ -69,27 +83,6 @@ fn count_gap(index: u32, gap_ns: u64) {
         // SAFETY: the bucket is below INTERVAL_BUCKETS, and the link's lock is held.
         unsafe { *(&raw mut (*record).buckets).cast::<u64>().add(interval_bucket(gap_ns)) += 1 };
     }
-}
-
-#[inline(never)]
-fn report_restored(index: u32, peer: &PeerRecord, heartbeat: &Heartbeat, accounted: &Accounted, episode: u64) {
-    let Some(restored) = accounted.restored else { return };
-    notify::notify(&Notice {
-        kind: NOTICE_RESTORED,
-        node: ids::link_node(index),
-        network: ids::link_network(index),
-        flags: if restored.first { NOTICE_FLAG_FIRST } else { 0 },
-        stamp_ns: accounted.stamp_ns,
-        previous_stamp_ns: restored.previous_stamp_ns,
-        deadline_ns: 0,
-        judged_ns: accounted.stamp_ns,
-        incarnation: heartbeat.incarnation,
-        length_ns: accounted.stamp_ns.saturating_sub(peer.since_ns),
-        episode,
-        sent_ns: heartbeat.sent_ns,
-        previous_sent_ns: restored.previous_sent_ns,
-        lost: restored.lost,
-    });
 }
 
 /// Tells userspace, once per interval, that a peer runs as another incarnation: it starts the handshake.

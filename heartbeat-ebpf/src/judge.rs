@@ -1,4 +1,4 @@
-//! The judge: one timer, one scan over the active peers.
+//! The judge: one timer, one scan over the active links.
 
 use core::ffi::c_void;
 
@@ -7,10 +7,10 @@ use heartbeat_common::{
     ids,
     judge::{
         self, is_before,
-        scan::{Expected, JudgeTables, LinkStamp, scan_peer},
+        scan::{Expected, JudgeTables, LinkStamp, PeerSoFar, scan_link},
     },
     notice::{NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_LOCAL_STALL, Notice},
-    records::{JudgeRecord, StallRecord, TimingRecord, VerdictRecord},
+    records::{JudgeRecord, VerdictRecord},
 };
 
 use crate::{atomic, clock, maps, notify, timer};
@@ -26,7 +26,7 @@ pub(crate) fn start() -> Result<(), i64> {
     }
     // A judge that stood still keeps the time when it was due: its first run sees how long nobody judged, and credits it.
     let left_ns = if is_before(judge.due_ns, now_ns) { 0 } else { judge.due_ns - now_ns };
-    timer::start(left_ns.clamp(1_000, timing.interval_ns), run)
+    timer::start(left_ns.min(timing.interval_ns).max(1_000), run)
 }
 
 #[inline(always)]
@@ -36,28 +36,38 @@ fn judge_state() -> Option<&'static mut JudgeRecord> {
     maps::JUDGE_STATE.get_ptr_mut(0).map(|judge| unsafe { &mut *judge })
 }
 
-/// What a scan carries from peer to peer.
+/// What a scan carries from link to link.
+///
+/// It lives in a map: the verifier knows nothing about what a map holds, so that one pass through the callback of
+/// `bpf_loop` stands for all. On the stack it would follow every combination of values from pass to pass.
 #[repr(C)]
-struct Scan {
+pub(crate) struct Scan {
     now_ns: u64,
-    timing: TimingRecord,
-    stalls: StallRecord,
     earliest_ns: u64,
+    peer: PeerSoFar,
+}
+
+#[inline(always)]
+fn scan_state() -> Option<&'static mut Scan> {
+    // SAFETY: a map value that only the callback uses, which never runs twice at once.
+    maps::JUDGE_SCAN.get_ptr_mut(0).map(|scan| unsafe { &mut *scan })
 }
 
 /// The timer's callback. No `#[no_mangle]`: the kernel demands static linkage of callbacks.
 #[inline(never)]
 fn run(_map: *mut c_void, _key: *mut u32, element: *mut timer::JudgeTimer) -> i32 {
-    let (Some(timing), Some(judge)) = (maps::TIMING.get(0), judge_state()) else { return 0 };
+    let (Some(timing), Some(judge), Some(scan)) = (maps::TIMING.get(0), judge_state(), scan_state()) else { return 0 };
     let now_ns = clock::monotonic_ns();
     let due_ns = judge.due_ns;
     if let Some(stall) = judge::begin_run(now_ns, timing, judge) {
         report_stall(now_ns, due_ns, stall);
     }
-    let mut scan = Scan { now_ns, timing: *timing, stalls: judge.stalls, earliest_ns: u64::MAX };
-    // SAFETY: the callback is a static subprogram; `scan` lives on this stack until bpf_loop returns.
+    scan.now_ns = now_ns;
+    scan.earliest_ns = u64::MAX;
+    scan.peer = PeerSoFar::default();
+    // SAFETY: the callback is a static subprogram that ignores its context.
     unsafe {
-        bpf_loop(timing.active_peers as u32, scan_one as *mut c_void, (&raw mut scan).cast(), 0);
+        bpf_loop(timing.active_links as u32, scan_one as *mut c_void, core::ptr::null_mut(), 0);
     }
     let earliest_ns = if scan.earliest_ns == u64::MAX { None } else { Some(scan.earliest_ns) };
     let delay_ns = judge::end_run(clock::monotonic_ns(), timing, earliest_ns, judge);
@@ -68,11 +78,10 @@ fn run(_map: *mut c_void, _key: *mut u32, element: *mut timer::JudgeTimer) -> i3
 }
 
 #[inline(never)]
-fn scan_one(index: u64, scan: *mut Scan) -> i64 {
-    // SAFETY: bpf_loop passes the pointer that it was given.
-    let scan = unsafe { &mut *scan };
+fn scan_one(index: u64, _context: *mut c_void) -> i64 {
+    let (Some(timing), Some(judge), Some(scan)) = (maps::TIMING.get(0), judge_state(), scan_state()) else { return 1 };
     let Some(active) = maps::ACTIVE.get(index as u32) else { return 1 };
-    let earliest_ns = scan_peer(JudgeMaps, scan.now_ns, &scan.timing, &scan.stalls, active);
+    let earliest_ns = scan_link(JudgeMaps, scan.now_ns, timing, &judge.stalls, active, &mut scan.peer);
     if earliest_ns < scan.earliest_ns {
         scan.earliest_ns = earliest_ns;
     }

@@ -15,7 +15,7 @@ use heartbeat_common::{
     },
 };
 
-use crate::timer::JudgeTimer;
+use crate::{judge::Scan, timer::JudgeTimer};
 
 /// Shared with userspace through memory: read, and written by its one writer, without a system call.
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
@@ -61,6 +61,9 @@ pub(crate) static JUDGE_STATE: Array<JudgeRecord, 1, MAPPED> = Array::new();
 /// Kernel only: writing this element from userspace, even unchanged, silently kills the timer.
 #[btf_map]
 pub(crate) static JUDGE: Array<JudgeTimer, 1> = Array::new();
+/// Kernel only: scratch of the scan.
+#[btf_map]
+pub(crate) static JUDGE_SCAN: Array<Scan, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Notice, RING_BYTES> = RingBuf::new();

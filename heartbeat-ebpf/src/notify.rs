@@ -20,6 +20,13 @@ pub(crate) fn notify(notice: &Notice) {
     }
 }
 
+/// [`notify`] out of line, for the hot path, where a change is the exception. Only plain structs may be arguments of what
+/// is not inlined: the kernel refuses the BTF of enums with fields.
+#[inline(never)]
+pub(crate) fn tell(notice: &Notice) {
+    notify(notice);
+}
+
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: impl Fn(&mut CounterRecord) -> &mut u64) {

@@ -358,7 +358,7 @@ fn timing(config: &Config) -> TimingRecord {
         late_ns: config.timing.late_timeout_ns(),
         silent_ns: config.timing.silent_timeout_ns(),
         slack_ns: config.timing.slack_ns(),
-        active_peers: peers::active(config).len() as u64,
+        active_links: peers::active(config).len() as u64,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One pass of the judge over a peer: every watched link, then the peer as a whole.
+//! One pass of the judge: every watched link, and each peer as a whole after its last link.
 
 use super::{Change, Heard, is_before, judge_link, judge_peer};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         NOTICE_SILENT, Notice,
     },
     records::{
-        ActiveRecord, StallRecord, TimingRecord, VERDICT_NEVER_HEARD, VERDICT_STALL_BUDGET_SPENT,
+        ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, StallRecord, TimingRecord, VERDICT_NEVER_HEARD, VERDICT_STALL_BUDGET_SPENT,
         VerdictRecord,
     },
 };
@@ -49,98 +49,127 @@ pub struct LinkStamp {
     pub acknowledged_episode: u64,
 }
 
-/// Judges one peer; returns the earliest deadline left, `u64::MAX` if there is none.
+/// What has been found out about the peer whose links are being scanned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PeerSoFar {
+    incarnation: u64,
+    epoch: u64,
+    since_ns: u64,
+    stamp_ns: u64,
+    /// A link is being written, or links are of different incarnations: the peer cannot be judged in this pass.
+    unsettled: u64,
+}
+
+/// Judges one watched link, and after the last link of a peer the peer as a whole; returns the earliest deadline left,
+/// `u64::MAX` if there is none.
+///
+/// One link at a time, because the verifier follows every branch: a loop over the networks of a peer in here multiplies
+/// them, a `bpf_loop` over links does not.
 #[inline(always)]
-pub fn scan_peer<T: JudgeTables>(
+pub fn scan_link<T: JudgeTables>(
     tables: T,
     now_ns: u64,
     timing: &TimingRecord,
     stalls: &StallRecord,
     active: &ActiveRecord,
+    peer: &mut PeerSoFar,
 ) -> u64 {
-    let mut earliest_ns = u64::MAX;
-    let mut whole = Heard { epoch: 0, since_ns: 0, stamp_ns: 0, acknowledged_episode: u64::MAX };
-    let mut incarnation = 0;
-    let mut judgeable = true;
-    let mut network = 1;
-    while network <= ids::MAX_NETWORK {
-        let bit = 1u8 << (network - 1);
-        let index = ids::link_index(active.node, network);
-        network += 1;
-        if active.networks & bit == 0 {
-            continue;
+    let deadline_ns = link(tables, now_ns, timing, stalls, active, peer);
+    if active.flags & ACTIVE_LAST == 0 {
+        return deadline_ns;
+    }
+    let whole = *peer;
+    *peer = PeerSoFar::default();
+    let peer_deadline_ns = whole_peer(tables, now_ns, timing, stalls, ids::link_node(active.link), &whole);
+    if peer_deadline_ns < deadline_ns { peer_deadline_ns } else { deadline_ns }
+}
+
+#[inline(always)]
+fn link<T: JudgeTables>(
+    tables: T,
+    now_ns: u64,
+    timing: &TimingRecord,
+    stalls: &StallRecord,
+    active: &ActiveRecord,
+    peer: &mut PeerSoFar,
+) -> u64 {
+    let index = active.link;
+    let Some(expected) = tables.expected(index) else { return u64::MAX };
+    if expected.incarnation == 0 {
+        return u64::MAX;
+    }
+    // A record that is being written right now is of a peer that is being heard right now.
+    let Some(link) = tables.heard(index) else {
+        peer.unsettled = 1;
+        return u64::MAX;
+    };
+    let current = link.epoch == expected.epoch;
+    let heard = Heard {
+        epoch: expected.epoch,
+        since_ns: expected.since_ns,
+        stamp_ns: if current { link.stamp_ns } else { 0 },
+        acknowledged_episode: if current { link.acknowledged_episode } else { 0 },
+    };
+    if active.flags & ACTIVE_COUNTING != 0 {
+        // Userspace sets the incarnation link by link: while they differ, the peer is not judged as a whole.
+        if peer.epoch != 0 && peer.epoch != heard.epoch {
+            peer.unsettled = 1;
         }
-        let Some(peer) = tables.expected(index) else { continue };
-        if peer.incarnation == 0 {
-            continue;
-        }
-        // A record that is being written right now is of a peer that is being heard right now.
-        let Some(link) = tables.heard(index) else {
-            judgeable = false;
-            continue;
-        };
-        let current = link.epoch == peer.epoch;
-        let heard = Heard {
-            epoch: peer.epoch,
-            since_ns: peer.since_ns,
-            stamp_ns: if current { link.stamp_ns } else { 0 },
-            acknowledged_episode: if current { link.acknowledged_episode } else { 0 },
-        };
-        if active.counting & bit != 0 {
-            if whole.epoch != 0 && whole.epoch != heard.epoch {
-                judgeable = false;
-            }
-            incarnation = peer.incarnation;
-            whole.epoch = heard.epoch;
-            whole.since_ns = heard.since_ns;
-            if is_before(whole.stamp_ns, heard.stamp_ns) {
-                whole.stamp_ns = heard.stamp_ns;
-            }
-        }
-        let judgement = tables.link_verdict(index, |verdict| {
-            let judgement = judge_link(now_ns, timing, stalls, &heard, verdict);
-            if let Some(change) = judgement.change {
-                let kind = match change {
-                    Change::Bad => NOTICE_LATE,
-                    Change::Good => NOTICE_RESTORED,
-                };
-                let whom = Whom { node: active.node, network: ids::link_network(index), incarnation: peer.incarnation };
-                tables.notify(&notice(kind, whom, now_ns, &heard, verdict));
-            }
-            judgement
-        });
-        let Some(judgement) = judgement else { continue };
-        if let Some(deadline_ns) = judgement.deadline_ns
-            && deadline_ns < earliest_ns
-        {
-            earliest_ns = deadline_ns;
+        peer.incarnation = expected.incarnation;
+        peer.epoch = heard.epoch;
+        peer.since_ns = heard.since_ns;
+        if is_before(peer.stamp_ns, heard.stamp_ns) {
+            peer.stamp_ns = heard.stamp_ns;
         }
     }
-    // Userspace sets the incarnation link by link: while they differ, the peer is not judged as a whole.
-    if !judgeable || whole.epoch == 0 {
-        return earliest_ns;
+    let whom = Whom { node: ids::link_node(index), network: ids::link_network(index), incarnation: expected.incarnation };
+    let judgement = tables.link_verdict(index, |verdict| {
+        let judgement = judge_link(now_ns, timing, stalls, &heard, verdict);
+        if let Some(change) = judgement.change {
+            let kind = match change {
+                Change::Bad => NOTICE_LATE,
+                Change::Good => NOTICE_RESTORED,
+            };
+            tables.notify(&notice(kind, &whom, now_ns, &heard, verdict));
+        }
+        judgement
+    });
+    judgement.and_then(|judgement| judgement.deadline_ns).unwrap_or(u64::MAX)
+}
+
+#[inline(always)]
+fn whole_peer<T: JudgeTables>(
+    tables: T,
+    now_ns: u64,
+    timing: &TimingRecord,
+    stalls: &StallRecord,
+    node: u16,
+    peer: &PeerSoFar,
+) -> u64 {
+    if peer.unsettled != 0 || peer.epoch == 0 {
+        return u64::MAX;
     }
-    // Whoever stamps does not report that a silent peer is heard again: the judge does, always.
-    whole.acknowledged_episode = u64::MAX;
-    let judgement = tables.peer_verdict(u32::from(active.node), |verdict| {
-        let judgement = judge_peer(now_ns, timing, stalls, &whole, verdict);
+    let heard = Heard {
+        epoch: peer.epoch,
+        since_ns: peer.since_ns,
+        stamp_ns: peer.stamp_ns,
+        // Whoever stamps does not report that a silent peer is heard again: the judge does, always.
+        acknowledged_episode: u64::MAX,
+    };
+    let whom = Whom { node, network: 0, incarnation: peer.incarnation };
+    let judgement = tables.peer_verdict(u32::from(node), |verdict| {
+        let judgement = judge_peer(now_ns, timing, stalls, &heard, verdict);
         if let Some(change) = judgement.change {
             let kind = match change {
                 Change::Bad => NOTICE_SILENT,
                 Change::Good => NOTICE_HEARD_AGAIN,
             };
-            let whom = Whom { node: active.node, network: 0, incarnation };
-            tables.notify(&notice(kind, whom, now_ns, &whole, verdict));
+            tables.notify(&notice(kind, &whom, now_ns, &heard, verdict));
         }
         judgement
     });
-    let Some(judgement) = judgement else { return earliest_ns };
-    if let Some(deadline_ns) = judgement.deadline_ns
-        && deadline_ns < earliest_ns
-    {
-        earliest_ns = deadline_ns;
-    }
-    earliest_ns
+    judgement.and_then(|judgement| judgement.deadline_ns).unwrap_or(u64::MAX)
 }
 
 /// Whom a verdict is about. The incarnation lets userspace drop a verdict on one that it has replaced meanwhile.
@@ -151,7 +180,7 @@ struct Whom {
 }
 
 #[inline(always)]
-fn notice(kind: u32, whom: Whom, now_ns: u64, heard: &Heard, verdict: &VerdictRecord) -> Notice {
+fn notice(kind: u32, whom: &Whom, now_ns: u64, heard: &Heard, verdict: &VerdictRecord) -> Notice {
     let never = if verdict.flags & VERDICT_NEVER_HEARD != 0 { NOTICE_FLAG_NEVER_HEARD } else { 0 };
     let spent = if verdict.flags & VERDICT_STALL_BUDGET_SPENT != 0 { NOTICE_FLAG_STALL_BUDGET_SPENT } else { 0 };
     Notice {

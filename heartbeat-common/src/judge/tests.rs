@@ -1,3 +1,4 @@
+use bytemuck::Zeroable as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -9,7 +10,7 @@ const TIMING: TimingRecord = TimingRecord {
     late_ns: 2 * INTERVAL + INTERVAL / 8,
     silent_ns: 6 * INTERVAL + INTERVAL / 8,
     slack_ns: INTERVAL / 8,
-    active_peers: 1,
+    active_links: 1,
 };
 
 fn heard(stamp_ns: u64) -> Heard {

@@ -28,13 +28,13 @@ pub(super) enum Entries {
 }
 
 /// Every map of the object, in the order in which they are listed to operators.
-pub(super) const MAPS: [(&str, Entries); 18] = [
+pub(super) const MAPS: [(&str, Entries); 19] = [
     ("NODE", Entries::Fixed),
     ("NETWORKS", Entries::Fixed),
     ("PEERS", Entries::Links),
     ("KEYS", Entries::Fixed),
     ("TIMING", Entries::Fixed),
-    ("ACTIVE", Entries::Nodes),
+    ("ACTIVE", Entries::Links),
     ("SEQ", Entries::Links),
     ("LINKS", Entries::Links),
     ("ARRIVALS", Entries::Links),
@@ -46,6 +46,7 @@ pub(super) const MAPS: [(&str, Entries); 18] = [
     ("PEER_VERDICTS", Entries::Nodes),
     ("JUDGE_STATE", Entries::Fixed),
     ("JUDGE", Entries::Fixed),
+    ("JUDGE_SCAN", Entries::Fixed),
     ("EVENTS", Entries::Fixed),
 ];
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::atomic::Ordering};
 
 use heartbeat_common::{
     ids,
-    records::{ActiveRecord, PeerRecord},
+    records::{ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, PeerRecord},
 };
 
 use super::memory::Memory;
@@ -55,24 +55,22 @@ pub fn write_configured(memory: &Memory, config: &Config) {
 /// What the judge watches: every peer, on every network that it shares with us.
 #[must_use]
 pub fn active(config: &Config) -> Vec<ActiveRecord> {
-    config
-        .nodes
-        .iter()
-        .filter(|node| node.id != config.local.node)
-        .filter_map(|node| {
-            let (mut networks, mut counting) = (0, 0);
-            for network in &config.networks {
-                let shared =
-                    node.addresses.contains_key(&network.id) && config.local_node().addresses.contains_key(&network.id);
-                if shared {
-                    let bit = 1 << (network.id - 1);
-                    networks |= bit;
-                    counting |= if network.role.carries_membership() { bit } else { 0 };
-                }
+    let mut records = Vec::new();
+    for node in config.nodes.iter().filter(|node| node.id != config.local.node) {
+        let first = records.len();
+        for network in &config.networks {
+            let shared = node.addresses.contains_key(&network.id)
+                && config.local_node().addresses.contains_key(&network.id);
+            if shared {
+                let flags = if network.role.carries_membership() { ACTIVE_COUNTING } else { 0 };
+                records.push(ActiveRecord { link: ids::link_index(node.id, network.id), flags });
             }
-            (networks != 0).then_some(ActiveRecord { node: node.id, networks, counting, reserved: 0 })
-        })
-        .collect()
+        }
+        if let Some(last) = records[first..].last_mut() {
+            last.flags |= ACTIVE_LAST;
+        }
+    }
+    records
 }
 
 /// Accepts exactly this incarnation of a peer, with windows that begin at `starts`; a network that is not named accepts

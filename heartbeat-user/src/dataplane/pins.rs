@@ -59,10 +59,10 @@ impl Pins {
         self.base.join(format!("v{ABI_VERSION}"))
     }
 
-    /// Pin of the attachment to an interface in one mode.
+    /// Pin of the attachment to an interface in one mode. (A BPF file system takes no names with dots.)
     #[must_use]
     pub fn link(&self, ifindex: u32, mode: &str) -> PathBuf {
-        self.base.join("links").join(format!("{ifindex}.{mode}"))
+        self.base.join("links").join(format!("{ifindex}-{mode}"))
     }
 
     /// Every pinned attachment: interface, mode, path.
@@ -73,7 +73,7 @@ impl Pins {
             .filter_map(Result::ok)
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
-                let (ifindex, mode) = name.split_once('.')?;
+                let (ifindex, mode) = name.split_once('-')?;
                 Some((ifindex.parse().ok()?, mode.to_owned(), entry.path()))
             })
             .collect()

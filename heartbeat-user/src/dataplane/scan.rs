@@ -7,7 +7,7 @@ use bytemuck::Zeroable as _;
 use heartbeat_common::{
     judge::{
         self,
-        scan::{Expected, JudgeTables, LinkStamp, scan_peer},
+        scan::{Expected, JudgeTables, LinkStamp, PeerSoFar, scan_link},
     },
     notice::{NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_LOCAL_STALL, Notice},
     records::{ActiveRecord, JudgeRecord, TimingRecord, VerdictRecord},
@@ -51,8 +51,10 @@ impl UserJudge {
         }
         let mut earliest_ns = u64::MAX;
         let tables = UserTables { memory, notices: &RefCell::new(notices) };
+        let mut peer = PeerSoFar::default();
         for active in &self.active {
-            earliest_ns = earliest_ns.min(scan_peer(tables, now_ns, &self.timing, &judge.stalls, active));
+            let deadline_ns = scan_link(tables, now_ns, &self.timing, &judge.stalls, active, &mut peer);
+            earliest_ns = earliest_ns.min(deadline_ns);
         }
         let earliest_ns = if earliest_ns == u64::MAX { None } else { Some(earliest_ns) };
         judge::end_run(now_ns, &self.timing, earliest_ns, &mut judge);
