@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     trace: bool,
 
-    /// The program is built: set when this starts itself through sudo
+    /// Do not build, run this program: used by tests, and when this starts itself through sudo
     #[arg(long, hide = true)]
     program: Option<PathBuf>,
 

@@ -54,8 +54,9 @@ fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
     let with_unit = kind != Kind::Netns;
     let with_privileged = kind != Kind::Unit;
     if with_privileged {
-        // Integration tests start the real program, which cargo does not build for another package's tests.
-        exec(build_environment(&mut command("cargo"), ready).args(["build", "--package", "heartbeat-user"]))?;
+        // Integration tests start the real programs, which cargo does not build for another package's tests.
+        let programs = ["build", "--package", "heartbeat-user", "--package", "xtask"];
+        exec(build_environment(&mut command("cargo"), ready).args(programs))?;
     }
     // As root one run does, with one summary for everything.
     if with_unit && with_privileged && environment::is_root() {
