@@ -128,12 +128,8 @@ fn newest(
     let ends_episode =
         verdict.epoch == link.epoch && verdict.state == STATE_LATE && verdict.episode != link.acknowledged_episode;
     let was_first = first || previous_stamp_ns == 0;
-    let restored = (was_first || ends_episode).then_some(Restored {
-        first: was_first,
-        previous_stamp_ns,
-        previous_sent_ns,
-        lost,
-    });
+    let restored =
+        (was_first || ends_episode).then_some(Restored { first: was_first, previous_stamp_ns, previous_sent_ns, lost });
     if ends_episode {
         link.acknowledged_episode = verdict.episode;
     }

@@ -130,7 +130,7 @@ pub fn decode<W: Words>(words: W, payload_length: u16) -> Result<Decoded, Reject
     }
     let length = payload_length as usize;
     let fits = if kind >= wire::KIND_CONTROL_FIRST {
-        length >= wire::CONTROL_LENGTH_MIN && length <= wire::MESSAGE_LENGTH_MAX
+        (wire::CONTROL_LENGTH_MIN..=wire::MESSAGE_LENGTH_MAX).contains(&length)
     } else {
         kind == wire::KIND_HEARTBEAT && length == wire::HEARTBEAT_LENGTH
     };

@@ -115,8 +115,8 @@ fn judge(
     verdict.stamp_ns = heard.stamp_ns;
     verdict.deadline_ns = deadline_ns;
     verdict.judged_ns = now_ns;
-    verdict.flags = if never_heard { VERDICT_NEVER_HEARD } else { 0 }
-        | if exhausted { VERDICT_STALL_BUDGET_SPENT } else { 0 };
+    verdict.flags =
+        if never_heard { VERDICT_NEVER_HEARD } else { 0 } | if exhausted { VERDICT_STALL_BUDGET_SPENT } else { 0 };
     Judgement { change: Some(Change::Bad), deadline_ns: None }
 }
 

@@ -56,11 +56,7 @@ pub fn ingress<B: PacketBytes>(networks: &NetworkTable, ifindex: u32, datagram: 
         let own = Address::from_bytes(&network.address) == datagram.destination;
         let group = flags & NETWORK_GROUP != 0 && Address::from_bytes(&network.group) == datagram.destination;
         if own || group {
-            return Some(Ingress {
-                network: slot as u8,
-                single_hop: flags & NETWORK_SINGLE_HOP != 0,
-                multicast: !own,
-            });
+            return Some(Ingress { network: slot as u8, single_hop: flags & NETWORK_SINGLE_HOP != 0, multicast: !own });
         }
     }
     None

@@ -14,8 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::source::NodeSource;
 use crate::{
-    api,
-    clock,
+    api, clock,
     config::{Config, Machine, Multicast, check_machine},
     control::Signer,
     dataplane::{self, Adoption, Dataplane, LocalCounts},
@@ -49,11 +48,8 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     let listener = api::Listener::bind(&config.local.run_dir)?;
     let log = EventLog::open(config.local.node, &config.local.state_dir)
         .with_context(|| format!("the event log in {} cannot be opened", config.local.state_dir.display()))?;
-    let keys: Vec<(u8, DerivedKeys)> = config
-        .keys
-        .iter()
-        .map(|key| (key.id, key.secret.derive(keys::cluster_id(&config.cluster_name))))
-        .collect();
+    let keys: Vec<(u8, DerivedKeys)> =
+        config.keys.iter().map(|key| (key.id, key.secret.derive(keys::cluster_id(&config.cluster_name)))).collect();
     let sockets = open_sockets(&config, &machine)?;
 
     let preparation = dataplane::prepare(&config)?;
@@ -182,9 +178,9 @@ fn routes(config: &Config, sockets: &[Arc<NetworkSocket>]) -> BTreeMap<(u16, u8)
     sockets
         .iter()
         .flat_map(|socket| {
-            config.peers_on(socket.network).map(|(node, address): (_, IpAddr)| {
-                ((node.id, socket.network), socket.address_of(address))
-            })
+            config
+                .peers_on(socket.network)
+                .map(|(node, address): (_, IpAddr)| ((node.id, socket.network), socket.address_of(address)))
         })
         .collect()
 }

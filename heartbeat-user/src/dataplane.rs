@@ -2,9 +2,9 @@
 
 pub mod attach;
 mod foreign;
-mod kernel;
+pub mod kernel;
 pub mod memory;
-mod object;
+pub mod object;
 pub mod peers;
 pub mod pins;
 pub mod receive;

@@ -8,8 +8,8 @@ use crate::{
         NOTICE_SILENT, Notice,
     },
     records::{
-        ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, StallRecord, TimingRecord, VERDICT_NEVER_HEARD, VERDICT_STALL_BUDGET_SPENT,
-        VerdictRecord,
+        ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, StallRecord, TimingRecord, VERDICT_NEVER_HEARD,
+        VERDICT_STALL_BUDGET_SPENT, VerdictRecord,
     },
 };
 
@@ -123,7 +123,8 @@ fn link<T: JudgeTables>(
             peer.stamp_ns = heard.stamp_ns;
         }
     }
-    let whom = Whom { node: ids::link_node(index), network: ids::link_network(index), incarnation: expected.incarnation };
+    let whom =
+        Whom { node: ids::link_node(index), network: ids::link_network(index), incarnation: expected.incarnation };
     let judgement = tables.link_verdict(index, |verdict| {
         let judgement = judge_link(now_ns, timing, stalls, &heard, verdict);
         if let Some(change) = judgement.change {

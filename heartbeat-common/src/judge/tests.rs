@@ -133,7 +133,10 @@ fn lateness_within_slack_is_no_stall() {
     let mut judge = JudgeRecord::zeroed();
     assert_eq!(run(&mut judge, 1_000 * MS, TIMING.slack_ns), None);
     assert_eq!(judge.latest_ns, TIMING.slack_ns);
-    assert_eq!(run(&mut judge, 2_000 * MS, TIMING.slack_ns + 1).map(|stall| stall.length_ns), Some(TIMING.slack_ns + 1));
+    assert_eq!(
+        run(&mut judge, 2_000 * MS, TIMING.slack_ns + 1).map(|stall| stall.length_ns),
+        Some(TIMING.slack_ns + 1)
+    );
     assert_eq!(judge.stalls.count, 1);
 }
 

@@ -63,7 +63,8 @@ impl StallLimiter {
             return None;
         }
         let mut draft = self.held.take()?;
-        let (count, total_ms) = (std::mem::take(&mut self.held_count), std::mem::take(&mut self.held_total_ns) / 1_000_000);
+        let (count, total_ms) =
+            (std::mem::take(&mut self.held_count), std::mem::take(&mut self.held_total_ns) / 1_000_000);
         if count > 1 {
             draft.text = format!("{} (the longest of {count} stalls, {total_ms} ms together)", draft.text);
             if let Some(detail) = draft.detail.as_object_mut() {

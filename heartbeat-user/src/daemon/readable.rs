@@ -1,6 +1,9 @@
 //! Waiting on descriptors that tokio has no type for.
 
-use std::{io, os::fd::{AsRawFd, OwnedFd}};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 use tokio::io::{Interest, unix::AsyncFd};
 

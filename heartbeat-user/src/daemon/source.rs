@@ -11,17 +11,16 @@ use heartbeat_common::{records::CounterRecord, reject::Reject};
 use heartbeat_membership::{LinkState as CoreLinkState, Snapshot};
 
 use crate::{
-    api,
-    clock,
+    api, clock,
     config::Config,
     dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
     event::EventLog,
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
     sender::statistics::SenderStatistics,
     status::{
-        AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Interface, InterfaceState, Judge,
-        Link, LinkState, LocalNode, Mode as StatusMode, Network, NetworkState, Node, NodeState, Regroup, Sender, Stage,
-        Status, View,
+        AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Interface, InterfaceState,
+        Judge, Link, LinkState, LocalNode, Mode as StatusMode, Network, NetworkState, Node, NodeState, Regroup, Sender,
+        Stage, Status, View,
     },
 };
 
@@ -132,7 +131,7 @@ impl NodeSource {
                 links.push(link.link(node.id, network.id, &network.name, state, with_histogram));
             }
         }
-        links.sort_by(|one, other| one.peer.cmp(&other.peer));
+        links.sort_by_key(|link| link.peer);
         links
     }
 
@@ -144,7 +143,8 @@ impl NodeSource {
                 let own = node.id == self.config.local.node;
                 let peer = snapshot.and_then(|snapshot| snapshot.peers.iter().find(|peer| peer.id.0 == node.id));
                 let heard = peer.is_some_and(|peer| {
-                    peer.proven && peer.links.iter().any(|link| matches!(link.state, CoreLinkState::Up | CoreLinkState::Late))
+                    peer.proven
+                        && peer.links.iter().any(|link| matches!(link.state, CoreLinkState::Up | CoreLinkState::Late))
                 });
                 Node {
                     id: node.id,
@@ -197,7 +197,12 @@ impl NodeSource {
                 } else {
                     InterfaceState::Unreachable
                 };
-                interfaces.push(Interface { node: node.id, network: name.clone(), state, address: address.to_string() });
+                interfaces.push(Interface {
+                    node: node.id,
+                    network: name.clone(),
+                    state,
+                    address: address.to_string(),
+                });
             }
         }
         interfaces
@@ -260,7 +265,10 @@ impl api::Source for NodeSource {
             networks: self.networks_status(&links),
             interfaces: self.interfaces(&links),
             links,
-            rejects: Reject::ALL.into_iter().map(|reason| (reason.name().to_owned(), rejects[reason as usize])).collect(),
+            rejects: Reject::ALL
+                .into_iter()
+                .map(|reason| (reason.name().to_owned(), rejects[reason as usize]))
+                .collect(),
             event_log: EventLogStatus {
                 written: log.written,
                 dropped: log.dropped,

@@ -59,9 +59,9 @@ fn program_id(ifindex: u32) -> Option<u32> {
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else { return None };
     link.attributes.iter().find_map(|attribute| {
         let LinkAttribute::Xdp(xdp) = attribute else { return None };
-        xdp.iter().find_map(|entry| match entry {
-            LinkXdp::ProgId(id) if *id != 0 => Some(*id),
-            _ => None,
+        xdp.iter().find_map(|entry| {
+            let LinkXdp::ProgId(id) = entry else { return None };
+            (*id != 0).then_some(*id)
         })
     })
 }

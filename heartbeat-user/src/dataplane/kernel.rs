@@ -22,7 +22,7 @@ const XDP_PASS: u32 = 2;
 
 /// The kernel side could not be set up. Pinned maps are as they were; new ones are pinned, and removed by the caller.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KernelError {
+pub enum KernelError {
     /// Loading failed.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -48,7 +48,7 @@ pub(super) enum KernelError {
 }
 
 /// Maps and programs of one instance.
-pub(super) struct Kernel {
+pub struct Kernel {
     ebpf: Ebpf,
     judge_loaded: bool,
 }
@@ -64,7 +64,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Load`] with the end of the verifier's log.
-    pub(super) fn load(sizes: Sizes, pin_dir: Option<&Path>, trace: bool) -> Result<Self, KernelError> {
+    pub fn load(sizes: Sizes, pin_dir: Option<&Path>, trace: bool) -> Result<Self, KernelError> {
         let mut kernel = Self { ebpf: object::open(sizes, pin_dir, trace)?, judge_loaded: false };
         let program = kernel.program_mut(PROGRAM_HEARTBEAT)?;
         program.load().map_err(|error| object::program_error(PROGRAM_HEARTBEAT, &error))?;
@@ -75,7 +75,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Memory`].
-    pub(super) fn memory(&self, sizes: Sizes) -> Result<Memory, KernelError> {
+    pub fn memory(&self, sizes: Sizes) -> Result<Memory, KernelError> {
         let (nodes, links) = (sizes.nodes as usize, sizes.links as usize);
         Ok(Memory {
             node: self.shared("NODE", 1)?,
@@ -97,17 +97,18 @@ impl Kernel {
     }
 
     fn map_data(&self, name: &'static str) -> Result<&MapData, KernelError> {
-        match object::map(&self.ebpf, name)? {
-            aya::maps::Map::Array(data) | aya::maps::Map::PerCpuArray(data) | aya::maps::Map::RingBuf(data) => Ok(data),
-            _ => Err(LoadError::Missing(name).into()),
-        }
+        use aya::maps::Map;
+        let (Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = object::map(&self.ebpf, name)? else {
+            return Err(LoadError::Missing(name).into());
+        };
+        Ok(data)
     }
 
     /// Writes the keys; slot = key id, empty slots accept nothing.
     ///
     /// # Errors
     /// [`KernelError::Map`].
-    pub(super) fn set_keys(
+    pub fn set_keys(
         &mut self,
         keys: &[KeyRecord; heartbeat_common::ids::MAX_KEY as usize + 1],
     ) -> Result<(), KernelError> {
@@ -122,7 +123,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Map`].
-    pub(super) fn set_networks(&mut self, networks: &NetworkTable) -> Result<(), KernelError> {
+    pub fn set_networks(&mut self, networks: &NetworkTable) -> Result<(), KernelError> {
         self.array::<NetworkTable>("NETWORKS")?
             .set(0, networks, 0)
             .map_err(|source| KernelError::Map { map: "NETWORKS", source })
@@ -132,7 +133,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Map`].
-    pub(super) fn set_judging(&mut self, timing: &TimingRecord, active: &[ActiveRecord]) -> Result<(), KernelError> {
+    pub fn set_judging(&mut self, timing: &TimingRecord, active: &[ActiveRecord]) -> Result<(), KernelError> {
         let mut map = self.array::<ActiveRecord>("ACTIVE")?;
         for (index, record) in (0..).zip(active) {
             map.set(index, record, 0).map_err(|source| KernelError::Map { map: "ACTIVE", source })?;
@@ -151,7 +152,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Map`].
-    pub(super) fn take_counts(&mut self) -> Result<KernelCounts, KernelError> {
+    pub fn take_counts(&mut self) -> Result<KernelCounts, KernelError> {
         let rejects = self.ebpf.take_map("REJECTS").ok_or(LoadError::Missing("REJECTS"))?;
         let counters = self.ebpf.take_map("COUNTERS").ok_or(LoadError::Missing("COUNTERS"))?;
         Ok(KernelCounts {
@@ -164,7 +165,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Map`].
-    pub(super) fn take_ring(&mut self) -> Result<RingBuf<MapData>, KernelError> {
+    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, KernelError> {
         let ring = self.ebpf.take_map("EVENTS").ok_or(LoadError::Missing("EVENTS"))?;
         ring.try_into().map_err(|source| KernelError::Map { map: "EVENTS", source })
     }
@@ -173,12 +174,12 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Load`] when the object has none.
-    pub(super) fn receiver(&mut self) -> Result<&mut Xdp, KernelError> {
+    pub fn receiver(&mut self) -> Result<&mut Xdp, KernelError> {
         self.program_mut(PROGRAM_HEARTBEAT)
     }
 
     /// The loaded object, for aya-log.
-    pub(super) fn object_mut(&mut self) -> &mut Ebpf {
+    pub fn object_mut(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
 
@@ -187,7 +188,7 @@ impl Kernel {
     /// # Errors
     /// [`KernelError::Load`] where the kernel refuses `bpf_timer` (PREEMPT_RT), [`KernelError::Judge`] when the program
     /// ran and failed.
-    pub(super) fn start_judge(&mut self) -> Result<(), KernelError> {
+    pub fn start_judge(&mut self) -> Result<(), KernelError> {
         if !self.judge_loaded {
             let program = self.program_mut(PROGRAM_JUDGE)?;
             program.load().map_err(|error| object::program_error(PROGRAM_JUDGE, &error))?;

@@ -12,13 +12,13 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/he
 static TRACE_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-trace.o"));
 
 /// The program that is attached.
-pub(super) const PROGRAM_HEARTBEAT: &str = "heartbeat";
+pub const PROGRAM_HEARTBEAT: &str = "heartbeat";
 /// The program that arms the judge.
-pub(super) const PROGRAM_JUDGE: &str = "judge";
+pub const PROGRAM_JUDGE: &str = "judge";
 
 /// How many elements a map has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entries {
+pub enum Entries {
     /// As the object says.
     Fixed,
     /// One for each link.
@@ -28,7 +28,7 @@ pub(super) enum Entries {
 }
 
 /// Every map of the object, in the order in which they are listed to operators.
-pub(super) const MAPS: [(&str, Entries); 19] = [
+pub const MAPS: [(&str, Entries); 19] = [
     ("NODE", Entries::Fixed),
     ("NETWORKS", Entries::Fixed),
     ("PEERS", Entries::Links),
@@ -52,7 +52,7 @@ pub(super) const MAPS: [(&str, Entries); 19] = [
 
 /// The object could not be loaded; nothing is attached, maps that were new are gone again.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub enum LoadError {
     /// The object, its maps or its BTF were refused.
     #[error("the eBPF object was not accepted: {0}")]
     Object(String),
@@ -75,7 +75,7 @@ pub(super) enum LoadError {
 ///
 /// # Errors
 /// [`LoadError::Object`].
-pub(super) fn open(sizes: Sizes, pin_dir: Option<&Path>, trace: bool) -> Result<Ebpf, LoadError> {
+pub fn open(sizes: Sizes, pin_dir: Option<&Path>, trace: bool) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     for (name, entries) in MAPS {
         match entries {
@@ -98,13 +98,13 @@ pub(super) fn open(sizes: Sizes, pin_dir: Option<&Path>, trace: bool) -> Result<
 ///
 /// # Errors
 /// [`LoadError::Missing`].
-pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, LoadError> {
+pub fn map<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, LoadError> {
     ebpf.map(name).ok_or(LoadError::Missing(name))
 }
 
 /// What the verifier or the kernel said about a program, shortened to what tells: the last lines of the log.
 #[must_use]
-pub(super) fn program_error(program: &'static str, error: &ProgramError) -> LoadError {
+pub fn program_error(program: &'static str, error: &ProgramError) -> LoadError {
     /// The verdict stands at the end; above it are the instructions that led there.
     const LINES: usize = 20;
     if let ProgramError::LoadError { io_error, verifier_log } = error {
@@ -129,7 +129,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The errno at the bottom of an error chain, where there is one.
 #[must_use]
-pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+pub fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut current = Some(error);
     while let Some(cause) = current {
         if let Some(io) = cause.downcast_ref::<std::io::Error>()

@@ -59,8 +59,8 @@ pub fn active(config: &Config) -> Vec<ActiveRecord> {
     for node in config.nodes.iter().filter(|node| node.id != config.local.node) {
         let first = records.len();
         for network in &config.networks {
-            let shared = node.addresses.contains_key(&network.id)
-                && config.local_node().addresses.contains_key(&network.id);
+            let shared =
+                node.addresses.contains_key(&network.id) && config.local_node().addresses.contains_key(&network.id);
             if shared {
                 let flags = if network.role.carries_membership() { ACTIVE_COUNTING } else { 0 };
                 records.push(ActiveRecord { link: ids::link_index(node.id, network.id), flags });

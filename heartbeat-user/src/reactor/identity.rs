@@ -29,8 +29,11 @@ pub fn adopted(incarnation: u64, config: &Config, memory: &Memory) -> Identity {
                 let index = ids::link_index(node.id, network);
                 let Some(peer) = memory.peers.read(index).filter(|peer| peer.incarnation != 0) else { continue };
                 accepted = peer.incarnation;
-                let stamp_ns =
-                    memory.links.read_locked(index).filter(|link| link.epoch == peer.epoch).map_or(0, |link| link.stamp_ns);
+                let stamp_ns = memory
+                    .links
+                    .read_locked(index)
+                    .filter(|link| link.epoch == peer.epoch)
+                    .map_or(0, |link| link.stamp_ns);
                 let verdict = memory.verdicts.read(index).filter(|verdict| verdict.epoch == peer.epoch);
                 let state = match verdict.map(|verdict| verdict.state) {
                     Some(STATE_UP) => LinkState::Up,

@@ -6,9 +6,7 @@ use heartbeat_common::{
         NOTICE_FLAG_FIRST, NOTICE_FLAG_NEVER_HEARD, NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_HEARD_AGAIN, NOTICE_LATE,
         NOTICE_LOCAL_STALL, NOTICE_OTHER_INCARNATION, NOTICE_RESTORED, NOTICE_SILENT, Notice,
     },
-    records::{
-        STATE_LATE, STATE_SILENT, STATE_UP, VERDICT_NEVER_HEARD, VERDICT_STALL_BUDGET_SPENT, VerdictRecord,
-    },
+    records::{STATE_LATE, STATE_SILENT, STATE_UP, VERDICT_NEVER_HEARD, VERDICT_STALL_BUDGET_SPENT, VerdictRecord},
 };
 use heartbeat_membership::{
     Incarnation, Input, LateVerdict, LocalStall, NetworkId, NodeId, Restored, SilentVerdict, StallSource,
@@ -20,8 +18,7 @@ impl Loop {
     /// Feeds one record. A verdict on an incarnation that has been replaced since it fell says nothing about the new one.
     pub(super) fn handle_notice(&mut self, notice: &Notice) {
         let about_accepted = self.accepted.get(&notice.node) == Some(&notice.incarnation);
-        let needs_accepted =
-            matches!(notice.kind, NOTICE_LATE | NOTICE_RESTORED | NOTICE_SILENT | NOTICE_HEARD_AGAIN);
+        let needs_accepted = matches!(notice.kind, NOTICE_LATE | NOTICE_RESTORED | NOTICE_SILENT | NOTICE_HEARD_AGAIN);
         if needs_accepted && !about_accepted {
             self.statistics.count_stale_notice();
             return;
@@ -39,7 +36,9 @@ impl Loop {
             for network in 1..=ids::MAX_NETWORK {
                 let index = ids::link_index(node, network);
                 let memory = &self.dataplane.memory;
-                let (Some(peer), Some(verdict)) = (memory.peers.read(index), memory.verdicts.read(index)) else { continue };
+                let (Some(peer), Some(verdict)) = (memory.peers.read(index), memory.verdicts.read(index)) else {
+                    continue;
+                };
                 if peer.incarnation == 0 || verdict.epoch != peer.epoch {
                     continue;
                 }

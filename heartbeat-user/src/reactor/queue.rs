@@ -70,8 +70,9 @@ impl Mailbox {
     /// # Errors
     /// When the kernel gives no event descriptor.
     pub fn new() -> io::Result<Self> {
-        let descriptor =
-            || EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from);
+        let descriptor = || {
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)
+        };
         Ok(Self {
             commands: ArrayQueue::new(COMMANDS),
             commands_wake: descriptor()?,

@@ -1,13 +1,11 @@
 //! Datagrams of the control sockets.
 
-use std::{collections::BTreeMap, sync::{Arc, atomic::Ordering}};
-
-use heartbeat_common::{
-    ids,
-    records::SequenceRecord,
-    reject::Reject,
-    verify::Message,
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
 };
+
+use heartbeat_common::{ids, records::SequenceRecord, reject::Reject, verify::Message};
 use heartbeat_membership::{ControlMessage, Input, NetworkId, NextSequences, NodeId};
 
 use super::{Loop, Setup};

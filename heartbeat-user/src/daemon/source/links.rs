@@ -22,14 +22,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    pub(super) fn link(
-        &self,
-        peer: u16,
-        network: u8,
-        name: &str,
-        state: LinkState,
-        with_histogram: bool,
-    ) -> Link {
+    pub(super) fn link(&self, peer: u16, network: u8, name: &str, state: LinkState, with_histogram: bool) -> Link {
         let index = ids::link_index(peer, network);
         let record = self.memory.links.read_locked(index);
         let epoch = self.memory.peers.read(index).map(|peer| peer.epoch);
@@ -79,7 +72,10 @@ fn round_trip_us(link: &LinkRecord) -> Option<u64> {
 
 fn milliseconds(nanoseconds: u64) -> f64 {
     // Exact up to 104 days: an f64 holds 53 bits.
-    #[expect(clippy::cast_precision_loss, reason = "a link that was last heard 104 days ago may be off by a nanosecond")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a link that was last heard 104 days ago may be off by a nanosecond"
+    )]
     let value = nanoseconds as f64;
     value / 1e6
 }
