@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::source::NodeSource;
 use crate::{
     api, clock,
-    config::{Config, Machine, Multicast, check_machine},
+    config::{Config, Machine, Multicast, Sender as Wanted, check_machine},
     control::Signer,
     dataplane::{self, Adoption, Dataplane, LocalCounts},
     event::{Draft, EventLog, kind},
@@ -67,6 +67,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     let routes = routes(&config, &sockets);
     let signer = signer(&config, &keys);
     tell_start(&log, &dataplane, &memory_locked);
+    tell_unbuilt(&log, &config);
 
     let source = Arc::new(NodeSource::new(&config, &dataplane, log, kernel_counts, Arc::clone(&counts)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -85,6 +86,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     let core = core(&config, &dataplane)?;
     let accepted = accepted(&dataplane, &config);
     let lanes = lanes(&config, &sockets, &routes);
+    let sockets_at_exit = sockets.clone();
     let reactor = Reactor::start(reactor::Setup {
         core,
         dataplane,
@@ -112,7 +114,10 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match reactor.join() {
-        Some(dataplane) => dataplane.remove(),
+        Some(dataplane) => {
+            sockets_at_exit.iter().for_each(|socket| socket.forget_group());
+            dataplane.remove()
+        }
         None => anyhow::bail!("the reactor ended unexpectedly; the kernel side is left for the next start to adopt"),
     }
 }
@@ -262,6 +267,22 @@ fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Re
              CAP_IPC_LOCK or LimitMEMLOCK=infinity"
         );
         log.record(Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text));
+    }
+}
+
+/// Settings that this version reads but does better without than wrongly.
+fn tell_unbuilt(log: &EventLog, config: &Config) {
+    let now_ns = clock::monotonic_ns();
+    let tell = |text: String| drop(log.record(Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text)));
+    if config.local.sender == Wanted::Metronome {
+        tell("sender = \"metronome\" is not in this version; the real-time thread sends".to_owned());
+    }
+    for network in config.networks.iter().filter(|network| network.multicast == Multicast::Auto) {
+        tell(format!(
+            "multicast = \"auto\" on {} sends unicast: this version has no self-test that shows whether a group reaches \
+             every peer. Name a group to use multicast",
+            network.name
+        ));
     }
 }
 

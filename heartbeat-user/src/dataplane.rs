@@ -10,7 +10,7 @@ pub mod pins;
 pub mod receive;
 mod scan;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, fs::File, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapData, RingBuf};
@@ -88,14 +88,15 @@ pub struct Dataplane {
     user_judge: UserJudge,
     kernel: Option<Kernel>,
     ring: Option<RingBuf<MapData>>,
-    pins: Option<Pins>,
+    /// Where things are pinned, and the lock on it.
+    pins: Option<(Pins, File)>,
 }
 
 /// A data plane that is about to start: what is pinned has been looked at, nothing has been changed.
 pub struct Preparation {
     owner: Owner,
     sizes: Sizes,
-    pins: Option<Pins>,
+    pins: Option<(Pins, File)>,
     /// What was found.
     pub adoption: Adoption,
 }
@@ -103,7 +104,7 @@ pub struct Preparation {
 /// Looks at what an earlier controller left.
 ///
 /// # Errors
-/// When /proc does not tell boot id or network namespace.
+/// When /proc does not tell boot id or network namespace, or another node uses `bpf_dir`.
 pub fn prepare(config: &Config) -> Result<Preparation> {
     let sizes = Sizes::for_nodes_up_to(config.nodes.iter().map(|node| node.id).max().unwrap_or(0));
     let owner = Owner {
@@ -117,12 +118,19 @@ pub fn prepare(config: &Config) -> Result<Preparation> {
         return Ok(Preparation { owner, sizes, pins: None, adoption: Adoption::Fresh(None) });
     }
     let pins = Pins::new(&config.local.bpf_dir);
+    let lock = pins.lock().with_context(|| {
+        let directory = config.local.bpf_dir.display();
+        format!(
+            "{directory} cannot be used: another node runs with it, or it cannot be made (give each node its own \
+                 [local] bpf_dir)"
+        )
+    })?;
     let adoption = match pins.inspect(&owner, sizes) {
         Found::Nothing => Adoption::Fresh(None),
         Found::Adoptable(record) => Adoption::Adopted(record),
         Found::Refused(reason) => Adoption::Fresh(Some(reason)),
     };
-    Ok(Preparation { owner, sizes, pins: Some(pins), adoption })
+    Ok(Preparation { owner, sizes, pins: Some((pins, lock)), adoption })
 }
 
 impl Dataplane {
@@ -143,7 +151,7 @@ impl Dataplane {
         let mut degradations = Vec::new();
         let kernel = match &preparation.pins {
             None => None,
-            Some(pins) => match load(pins, preparation.sizes, adopted, trace) {
+            Some((pins, _)) => match load(pins, preparation.sizes, adopted, trace) {
                 Ok(loaded) => Some(loaded),
                 Err(error) if config.local.dataplane == Wanted::Auto => {
                     degradations.push(format!("XDP cannot be used, heartbeats go through sockets: {error:#}"));
@@ -218,7 +226,8 @@ impl Dataplane {
             let attachment = match (&mut self.kernel, known) {
                 (_, Some(attachment)) => attachment,
                 (Some(kernel), None) => {
-                    attach::attach(kernel.receiver()?, &interface.attach, config.local.dataplane, self.pins.as_ref())
+                    let pins = self.pins.as_ref().map(|(pins, _)| pins);
+                    attach::attach(kernel.receiver()?, &interface.attach, config.local.dataplane, pins)
                 }
                 (None, None) => Attachment {
                     interface: interface.attach.clone(),
@@ -251,7 +260,7 @@ impl Dataplane {
             done.push(attachment.clone());
             self.attachments.push((interface.network, attachment));
         }
-        if let Some(pins) = &self.pins {
+        if let Some((pins, _)) = &self.pins {
             for (ifindex, _, path) in pins.links() {
                 if !done.iter().any(|attachment| attachment.interface.index == ifindex) {
                     attach::unpin(&path);
@@ -330,7 +339,7 @@ impl Dataplane {
     /// When the pins cannot be removed.
     pub fn remove(self) -> Result<()> {
         match &self.pins {
-            Some(pins) => pins.remove_all().context("the pins of the data plane cannot be removed"),
+            Some((pins, _)) => pins.remove_all().context("the pins of the data plane cannot be removed"),
             None => Ok(()),
         }
     }

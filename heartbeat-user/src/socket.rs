@@ -3,6 +3,7 @@
 //! No SO_REUSEPORT and no connected sockets: either would steal control messages.
 
 pub mod batch;
+mod filter;
 pub mod receive;
 
 use std::{
@@ -24,6 +25,7 @@ const RECEIVE_BUFFER: usize = 2 << 20;
 pub struct NetworkSocket {
     /// Network id.
     pub network: u8,
+    device: String,
     unicast: Socket,
     group: Option<(Socket, SocketAddr)>,
     scope: u32,
@@ -63,7 +65,21 @@ impl NetworkSocket {
                 socket.map(|socket| (socket, target)).map_err(fail(address))
             })
             .transpose()?;
-        Ok(Self { network: interface.network, unicast, group, scope })
+        if let Some((socket, target)) = &group
+            && let Err(error) = filter::add(socket.as_fd(), device, target.ip())
+        {
+            // Drivers without a filter let everything through.
+            tracing::debug!("{device} keeps no multicast filter for {}: {error}", target.ip());
+        }
+        Ok(Self { network: interface.network, device: device.to_owned(), unicast, group, scope })
+    }
+
+    /// Takes the group out of the interface's filter: an orderly exit leaves nothing behind.
+    pub fn forget_group(&self) {
+        if let Some((socket, target)) = &self.group {
+            // Where it could not be added it cannot be removed.
+            let _removed = filter::remove(socket.as_fd(), &self.device, target.ip());
+        }
     }
 
     /// Where a peer is reached on this network.

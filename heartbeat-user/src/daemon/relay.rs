@@ -24,6 +24,10 @@ use crate::{
 /// How often counters are looked at: a burst of refusals is told within a second.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A peer that restarts beats with an unproven incarnation until the handshake is through: that is no news. One that goes
+/// on for this long is.
+const UNPROVEN_NS: u64 = 5_000_000_000;
+
 /// Runs until the reactor has stopped.
 pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut IncarnationStore) -> Result<()> {
     let wake = reactor
@@ -35,7 +39,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (rejects, counters) = source.counts();
-    let mut refusals = BurstLimiter::<{ Reject::COUNT }>::new(rejects);
+    let mut refusals = Refusals { limiter: BurstLimiter::new(rejects), unproven: Unproven::new(rejects) };
     let mut ring_full = counters.ring_full;
     let mut stalls = StallLimiter::default();
     let mut realtime_told = false;
@@ -43,7 +47,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
         tokio::select! {
             ready = wake.readable() => ready.context("the reactor's reports cannot be waited for")?.clear_ready(),
             _ = look.tick() => {
-                tell_refusals(source, &mut refusals);
+                refusals.tell(source);
                 if let Some(draft) = stalls.due(clock::monotonic_ns()) {
                     source.log().record(draft);
                 }
@@ -80,17 +84,53 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
     }
 }
 
-fn tell_refusals(source: &NodeSource, limiter: &mut BurstLimiter<{ Reject::COUNT }>) {
-    let now_ns = clock::monotonic_ns();
-    let (totals, _) = source.counts();
-    for (reason, total) in Reject::ALL.into_iter().zip(totals) {
-        let Some(burst) = limiter.observe(reason as usize, total, now_ns) else { continue };
-        let text = format!("{} datagrams refused: {}", burst.count, reason.name());
-        let mut draft = Draft::new(&kind::REJECT_BURST, now_ns, text);
-        draft.detail = serde_json::json!({
-            "reason": reason.name(), "count": burst.count, "total": total, "since_ns": burst.since_ns,
-        });
-        source.log().record(draft);
+/// What is told of refused datagrams.
+struct Refusals {
+    limiter: BurstLimiter<{ Reject::COUNT }>,
+    unproven: Unproven,
+}
+
+impl Refusals {
+    fn tell(&mut self, source: &NodeSource) {
+        let now_ns = clock::monotonic_ns();
+        let (totals, _) = source.counts();
+        for (reason, total) in Reject::ALL.into_iter().zip(totals) {
+            if reason == Reject::WrongIncarnation && !self.unproven.lasts(total, now_ns) {
+                continue;
+            }
+            let Some(burst) = self.limiter.observe(reason as usize, total, now_ns) else { continue };
+            let text = format!("{} datagrams refused: {}", burst.count, reason.name());
+            let mut draft = Draft::new(&kind::REJECT_BURST, now_ns, text);
+            draft.detail = serde_json::json!({
+                "reason": reason.name(), "count": burst.count, "total": total, "since_ns": burst.since_ns,
+            });
+            source.log().record(draft);
+        }
+    }
+}
+
+/// How long heartbeats of unproven incarnations have been coming.
+#[derive(Debug)]
+struct Unproven {
+    total: u64,
+    since_ns: Option<u64>,
+    moved_ns: u64,
+}
+
+impl Unproven {
+    fn new(totals: [u64; Reject::COUNT]) -> Self {
+        Self { total: totals[Reject::WrongIncarnation as usize], since_ns: None, moved_ns: 0 }
+    }
+
+    fn lasts(&mut self, total: u64, now_ns: u64) -> bool {
+        if total != self.total {
+            self.total = total;
+            self.moved_ns = now_ns;
+            self.since_ns.get_or_insert(now_ns);
+        } else if now_ns.saturating_sub(self.moved_ns) >= UNPROVEN_NS {
+            self.since_ns = None;
+        }
+        self.since_ns.is_some_and(|since_ns| self.moved_ns.saturating_sub(since_ns) >= UNPROVEN_NS)
     }
 }
 
@@ -116,5 +156,27 @@ fn tell_realtime(source: &NodeSource) {
              CAP_SYS_NICE, or LimitRTPRIO={priority}, and check the cgroup's cpu.rt settings"
         );
         source.log().record(Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_restart_is_no_news_and_a_peer_that_stays_unproven_is() {
+        let mut unproven = Unproven::new([0; Reject::COUNT]);
+        for second in 0..3 {
+            assert!(!unproven.lasts(2 + second, second * SECOND));
+        }
+        for second in 3..20 {
+            assert!(!unproven.lasts(5, second * SECOND), "it has ended");
+        }
+        for second in 20..25 {
+            assert!(!unproven.lasts(second, second * SECOND));
+        }
+        assert!(unproven.lasts(25, 25 * SECOND));
     }
 }

@@ -1,7 +1,8 @@
 //! Pinned maps, programs and links of an earlier controller: keep them, or say why not.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -77,6 +78,20 @@ impl Pins {
                 Some((ifindex.parse().ok()?, mode.to_owned(), entry.path()))
             })
             .collect()
+    }
+
+    /// Makes the base directory and locks it until the file is dropped: two controllers must not write the same maps.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when another controller has it; else what the file system says.
+    pub fn lock(&self) -> io::Result<File> {
+        fs::create_dir_all(&self.base)?;
+        let directory = File::open(&self.base)?;
+        match directory.try_lock() {
+            Ok(()) => Ok(directory),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     /// Makes the directories.
