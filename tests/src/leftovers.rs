@@ -8,14 +8,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::{
+    mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-use crate::{
-    namespace::ip_batch,
-    naming::{BPF_FILE_SYSTEM, Maker, NAMESPACES, Prefix, maker},
-};
+use crate::naming::{BPF_FILE_SYSTEM, Maker, NAMESPACES, Prefix, maker};
 
 /// Removes what processes that no longer run have made; says what it removed.
 ///
@@ -40,7 +38,9 @@ fn remove_where(is_unwanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let namespaces = names_in(Path::new(NAMESPACES), &is_unwanted)?;
     if !namespaces.is_empty() {
         kill_inside(&namespaces);
-        ip_batch(None, &namespaces.iter().map(|name| format!("netns delete {name}")).collect::<Vec<_>>())?;
+        for name in &namespaces {
+            delete_namespace(&Path::new(NAMESPACES).join(name))?;
+        }
         removed.extend(namespaces.into_iter().map(|name| format!("namespace {name}")));
     }
     for parent in [Path::new(BPF_FILE_SYSTEM), &std::env::temp_dir()] {
@@ -49,7 +49,10 @@ fn remove_where(is_unwanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
             if !is_own_folder(&path) {
                 continue;
             }
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            let outcome = fs::remove_dir_all(&path);
+            if path.exists() {
+                outcome.with_context(|| format!("cannot remove {}", path.display()))?;
+            }
             removed.push(path.display().to_string());
         }
     }
@@ -65,6 +68,18 @@ fn names_in(parent: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Strin
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     Ok(names.filter(|name| is_wanted(name)).collect())
+}
+
+/// What `ip netns delete` does. Another process that starts just now may remove the same leftovers.
+fn delete_namespace(path: &Path) -> Result<()> {
+    // A file on which nothing is mounted, or none at all, is what is wanted here.
+    let _ = umount2(path, MntFlags::MNT_DETACH);
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The temporary folder is everybody's: another user's folder of our name, or a link, is left alone.

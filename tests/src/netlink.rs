@@ -120,7 +120,7 @@ fn message(kind: u16, flags: i32, family: u8, resource: u16, body: &[u8]) -> Vec
 
 /// One attribute, padded to four bytes.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    // A list of all pairs of 250 nodes stays below the 64 KiB that the length can say, see `cut::PAIRS_AT_ONCE`.
+    // A list of as many elements as `cut::PAIRS_AT_ONCE` allows stays below the 64 KiB that the length can say.
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     let mut attribute = Vec::with_capacity(4 + value.len() + 3);
     attribute.extend(length.to_ne_bytes());

@@ -5,6 +5,7 @@ mod environment;
 mod exec;
 mod run;
 mod setup;
+mod sim;
 mod test;
 mod toolchain;
 
@@ -24,6 +25,7 @@ enum Command {
     Setup(setup::Arguments),
     Run(run::Arguments),
     Test(test::Arguments),
+    Sim(sim::Arguments),
     Ci(ci::Arguments),
 }
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
     };
     match result {

@@ -35,12 +35,17 @@ enum Kind {
     Unit,
     /// Programs in the kernel and nodes in network namespaces, as root
     Netns,
-    /// Both; what CI runs
+    /// The simulator's fixed seeds, which `unit` has too
+    Sim,
+    /// All of them; what CI runs
     All,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let scope = if arguments.kind == Kind::Unit { Scope::UnitTests } else { Scope::AllTests };
+    let scope = match arguments.kind {
+        Kind::Unit | Kind::Sim => Scope::UnitTests,
+        Kind::Netns | Kind::All => Scope::AllTests,
+    };
     let ready = setup::ensure(scope)?;
     test(&ready, arguments.kind, &arguments.runner_arguments)
 }
@@ -51,8 +56,11 @@ pub(crate) fn all(ready: &Ready) -> Result<()> {
 }
 
 fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
-    let with_unit = kind != Kind::Netns;
-    let with_privileged = kind != Kind::Unit;
+    if kind == Kind::Sim {
+        return exec(nextest(ready, runner_arguments).args(["--package", "heartbeat-sim"]));
+    }
+    let with_unit = matches!(kind, Kind::Unit | Kind::All);
+    let with_privileged = matches!(kind, Kind::Netns | Kind::All);
     if with_privileged {
         // Integration tests start the real programs, which cargo does not build for another package's tests.
         let programs = ["build", "--package", "heartbeat-user", "--package", "xtask"];
