@@ -174,6 +174,18 @@ impl Handshake {
         was
     }
 
+    /// A new life of this node: it has heard nobody yet, and is bound by nothing that an earlier one agreed to. Whether
+    /// an incarnation was accepted until now.
+    pub(crate) fn begin_life(&mut self, now_ns: u64) -> bool {
+        self.barred = 0;
+        self.forget_challenges();
+        let was = self.accepted.take().is_some();
+        if was || self.departed < self.highest || self.highest == 0 {
+            self.calling = Some(now_ns);
+        }
+        was
+    }
+
     /// Whether this incarnation was removed from a view.
     pub(crate) fn is_barred(&self, incarnation: u64) -> bool {
         incarnation != 0 && incarnation <= self.barred

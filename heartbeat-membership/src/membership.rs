@@ -185,6 +185,9 @@ pub(crate) struct Membership {
     pub(crate) left: NodeSet,
     /// Members whose controllers hang, and the incarnation that does.
     pub(crate) hung: BTreeMap<NodeId, Incarnation>,
+    /// For a node that joined: members that may still act in the view before, which this node is not in. Until there is
+    /// none, it holds no lease: two nodes that do not know each other must not both act.
+    pub(crate) strangers: NodeSet,
     /// Echoes or view changed since the lease was computed.
     pub(crate) lease_stale: bool,
     /// Bytes of a mask that names every configured node.
@@ -233,6 +236,7 @@ impl Membership {
             witness_ns: None,
             left: NodeSet::EMPTY,
             hung: BTreeMap::new(),
+            strangers: NodeSet::EMPTY,
             lease_stale: true,
             mask_bytes: usize::from(highest.div_ceil(8)),
             settings,
@@ -253,6 +257,7 @@ impl Membership {
         self.removals.clear();
         self.left = NodeSet::EMPTY;
         self.hung.clear();
+        self.strangers = NodeSet::EMPTY;
         self.lease_stale = true;
         self.next_join_ns = now.mono_ns;
         self.next_form_ns = None;
@@ -268,7 +273,7 @@ impl Membership {
     }
 
     pub(crate) fn quorate(&self, now: Now) -> bool {
-        self.view.is_some() && !self.halted && self.lease.is_valid(now)
+        self.view.is_some() && !self.halted && self.strangers.is_empty() && self.lease.is_valid(now)
     }
 
     pub(crate) fn snapshot(&self, now: Now) -> MembershipSnapshot {

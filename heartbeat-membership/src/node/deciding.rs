@@ -47,12 +47,17 @@ impl Node {
         let view = if members.is_empty() {
             ViewId::NONE
         } else {
-            let Some(view) = self.view_of(&members, number) else { return };
+            let Some(view) = self.view_of(&members, number) else {
+                self.abandon(now);
+                return;
+            };
             view.id
         };
         let decision = Decision { view, members, decider: self.config.local };
         if let Err(refusal) = self.accept(now, decision) {
+            // Nobody obeys a decision that its decider cannot.
             self.refuse(refusal);
+            self.abandon(now);
         }
     }
 
@@ -62,20 +67,17 @@ impl Node {
         let Some(membership) = &self.membership else { return Err(Refusal::NoMembership) };
         let bound = membership.regroup.bound.as_ref().map(View::set);
         let in_view = membership.view.is_some();
-        if decision.members.is_empty() {
-            if in_view || bound.is_some() {
-                self.announce_and_halt(now, decision, HaltReason::NoQuorum);
-            } else {
-                self.abandon(now);
-            }
-            return Ok(());
+        if !decision.members.is_empty() {
+            self.check_decision(membership, &decision)?;
         }
-        self.check_decision(membership, &decision)?;
         if !decision.members.contains(local) {
-            if in_view {
-                self.halt(now, HaltReason::Pruned);
-            } else {
-                self.abandon(now);
+            // The others must learn of it before its decider, or whoever relays it, is gone.
+            self.announce(now, decision);
+            match (decision.members.is_empty(), in_view || bound.is_some()) {
+                (_, false) => self.abandon(now),
+                (true, true) => self.halt(now, HaltReason::NoQuorum),
+                (false, true) if in_view => self.halt(now, HaltReason::Pruned),
+                (false, true) => self.halt(now, HaltReason::Abandoned),
             }
             return Ok(());
         }
@@ -139,7 +141,9 @@ impl Node {
     }
 
     fn check_decision(&self, membership: &Membership, decision: &Decision) -> Result<(), Refusal> {
+        // Who is left out has nothing to obey.
         if let Some(bound) = &membership.regroup.bound
+            && decision.members.contains(self.config.local)
             && !decision.members.is_subset(&bound.set())
         {
             return Err(Refusal::BadDecision);
@@ -172,13 +176,11 @@ impl Node {
         Some(View::new(number, members?, &membership.votes, &self.config.timing))
     }
 
-    /// The others must learn of a decision that nobody survives before its decider is gone.
-    fn announce_and_halt(&mut self, now: Now, decision: Decision, reason: HaltReason) {
+    fn announce(&mut self, now: Now, decision: Decision) {
         if let Some(membership) = &mut self.membership {
-            let view = View { id: ViewId::NONE, members: BTreeMap::new() };
+            let view = View { id: decision.view, members: BTreeMap::new() };
             membership.regroup.decision = Some(Accepted { decision, view });
         }
         self.broadcast(now);
-        self.halt(now, reason);
     }
 }

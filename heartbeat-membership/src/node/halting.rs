@@ -45,7 +45,7 @@ impl Node {
     pub(super) fn abandon(&mut self, now: Now) {
         let retry_ns = self.config.timing.stage_limit_ns();
         let Some(membership) = &mut self.membership else { return };
-        if membership.regroup.bound.is_some() {
+        if membership.regroup.bound.is_some() || membership.view.is_some() {
             self.halt(now, HaltReason::Abandoned);
             return;
         }

@@ -134,11 +134,13 @@ impl Node {
         if let Some(membership) = &mut self.membership {
             membership.begin_life(now);
         }
-        for peer in self.peers.values_mut() {
-            // What was asked in the earlier life can only be answered to the earlier life.
-            peer.handshake.forget_challenges();
-            if !peer.handshake.has_left() {
-                peer.handshake.call(now.mono_ns);
+        let slack_ns = self.config.timing.slack_ns();
+        for (id, peer) in &mut self.peers {
+            peer.windows.clear();
+            // The kernel must not echo for this life what an earlier one has heard.
+            if peer.handshake.begin_life(now.mono_ns) {
+                peer.reset_links(now.mono_ns, slack_ns);
+                self.actions.push_back(Action::ClearIncarnation { peer: *id });
             }
         }
     }

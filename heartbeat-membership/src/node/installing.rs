@@ -5,6 +5,7 @@ use crate::action::Action;
 use crate::event::{Detail, Enforcement, EventId};
 use crate::ids::NodeId;
 use crate::membership::{Membership, MembershipAction, Removal};
+use crate::nodeset::NodeSet;
 use crate::refusal::Refusal;
 use crate::regroup::{Stage, StageEvent};
 use crate::time::Now;
@@ -42,6 +43,7 @@ impl Node {
             membership.removals.insert(*id, removal);
         }
         let (reason, sequence, began_ns) = (regroup.reason, regroup.sequence, regroup.began_ns);
+        let joined_existing = regroup.joining.is_some();
         regroup.bound = None;
         regroup.joining = None;
         regroup.joiner = None;
@@ -52,6 +54,10 @@ impl Node {
         membership.epoch = membership.epoch.max(view::epoch(view.id.number));
         membership.installed = Some(now);
         membership.lease_stale = true;
+        // Whoever is in this view has installed the one before it. A node that joins knows of nobody yet; where a view
+        // is formed there is none before it.
+        membership.strangers =
+            if joined_existing { set.without(&NodeSet::of(local)) } else { membership.strangers.and(&removed) };
         membership.suspended_boot_ns = None;
         membership.hung.retain(|id, incarnation| view.has(*id, *incarnation));
         for id in removed.iter() {

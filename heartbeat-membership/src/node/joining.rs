@@ -65,9 +65,11 @@ impl Node {
             return true;
         }
         self.peers.values().all(|peer| {
-            peer.spoken.is_some_and(|spoken| peer.handshake.accepted() == Some(spoken.incarnation)
+            peer.spoken.is_some_and(|spoken| {
+                peer.handshake.accepted() == Some(spoken.incarnation)
                     && spoken.to == self.incarnation
-                    && !spoken.in_view)
+                    && !spoken.in_view
+            })
         })
     }
 

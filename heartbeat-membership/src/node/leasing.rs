@@ -51,6 +51,8 @@ impl Node {
     pub(super) fn check_lease(&mut self, now: Now) {
         let local = self.config.local;
         let timing = self.config.timing;
+        let strangers = self.membership.as_ref().map(|membership| membership.strangers).unwrap_or_default();
+        let gone: NodeSet = strangers.iter().filter(|id| self.stranger_is_gone(now, *id)).collect();
         let Some(membership) = &mut self.membership else { return };
         let members = membership.members();
         if members.is_empty() {
@@ -62,6 +64,7 @@ impl Node {
             let (votes, witness_ns) = (&membership.votes, membership.witness_ns);
             membership.lease.renew(now, local, &members, votes, witness_ns, timing.lease_ns());
         }
+        membership.strangers = membership.strangers.without(&gone);
         let end_boot_ns = membership.lease.end_boot_ns().unwrap_or(0);
         let valid = membership.lease.is_valid(now);
         // A view that was just installed has no echoes yet: the grace counts from its installation.
@@ -85,7 +88,21 @@ impl Node {
                 Detail::Stopped { reason: None, lease_end_boot_ns: end_boot_ns },
             );
         }
-        self.show_lease(end_boot_ns);
+        let withheld = self.membership.as_ref().is_some_and(|membership| !membership.strangers.is_empty());
+        self.show_lease(if withheld { 0 } else { end_boot_ns });
+    }
+
+    /// Whether a node that this one does not know to have installed the view that it joined can no longer act.
+    fn stranger_is_gone(&self, now: Now, id: NodeId) -> bool {
+        let Some(membership) = &self.membership else { return true };
+        if membership.members().contains(id) {
+            return false;
+        }
+        let accepted = self.peers.get(&id).and_then(|peer| peer.handshake.accepted());
+        membership
+            .removals
+            .get(&id)
+            .is_none_or(|removal| removal.lease_over_ns <= now.mono_ns || accepted > Some(removal.incarnation))
     }
 
     pub(super) fn show_lease(&mut self, end_boot_ns: u64) {
@@ -103,6 +120,12 @@ impl Node {
         let end_ns = membership.lease.end_boot_ns().unwrap_or(0);
         let installed_ns = membership.installed.map_or(0, |at| at.boot_ns);
         let over_ns = end_ns.max(installed_ns).saturating_add(self.config.timing.grace_ns);
+        let strangers = membership.removals.iter().filter(|(id, _)| membership.strangers.contains(**id));
+        let known =
+            strangers.map(|(_, removal)| removal.lease_over_ns).filter(|over_ns| *over_ns > self.now.mono_ns).min();
+        if let Some(known_ns) = known {
+            return Some((known_ns, Wakeup::Lease));
+        }
         let due_boot_ns = if self.now.boot_ns < end_ns { end_ns } else { over_ns };
         let ahead_ns = due_boot_ns.saturating_sub(self.now.boot_ns);
         Some((self.now.mono_ns.saturating_add(ahead_ns), Wakeup::Lease))

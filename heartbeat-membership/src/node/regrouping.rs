@@ -68,6 +68,10 @@ impl Node {
     ) {
         let Some(membership) = &mut self.membership else { return };
         membership.regroup.begin(sequence, reason, trigger, now.mono_ns);
+        if membership.view.is_none() && membership.regroup.bound.is_none() {
+            // Attempts to form have nothing to do with each other.
+            membership.regroup.forget_outsiders();
+        }
         membership.regroup.unheard = membership.regroup.unheard.or(&lost);
         self.refresh_row();
     }
@@ -198,6 +202,7 @@ impl Node {
             let joining = [membership.regroup.joiner, body.joiner].contains(&Some((source, incarnation)));
             if view.has(source, incarnation) {
                 if body.base == base {
+                    membership.strangers.remove(source);
                     return Ok(());
                 }
                 if body.base.number < base.number && !body.reply {
@@ -253,13 +258,16 @@ impl Node {
         {
             self.accept(now, decision)?;
         }
-        let Some(Membership { regroup, .. }) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        let regroup = &mut membership.regroup;
         let agreed = regroup.decision.as_ref().map(|accepted| accepted.decision.view);
         if agreed.is_some() && agreed == body.decision.map(|decision| decision.view) {
             for (mine, theirs) in regroup.reached.iter_mut().zip(body.reached) {
                 *mine = mine.or(&theirs);
             }
             regroup.mark(message.source, body.stage);
+            membership.strangers = membership.strangers.without(&membership.regroup.reached[1]);
+            let regroup = &mut membership.regroup;
             for (id, age_ns) in &body.ages {
                 let stamp_ns = now.mono_ns.saturating_sub(*age_ns);
                 let known = regroup.reports.entry((message.source, *id)).or_insert(stamp_ns);

@@ -125,6 +125,53 @@ impl Kernel {
         (told, true)
     }
 
+    /// The standing verdicts, as a driver reads them when the ring has overflowed.
+    #[must_use]
+    pub fn standing(&self, now_ns: u64) -> Vec<Input> {
+        let mut told = Vec::new();
+        for (id, peer) in self.peers.iter().filter(|(_, peer)| peer.accepted.is_some()) {
+            let newest_ns = peer.links.values().map(|link| link.stamp_ns).max().unwrap_or(0);
+            for (network, link) in &peer.links {
+                if link.late {
+                    told.push(Input::Late(LateVerdict {
+                        peer: *id,
+                        network: *network,
+                        stamp_ns: link.stamp_ns,
+                        deadline_ns: now_ns,
+                        judged_ns: now_ns,
+                        missed: 0,
+                        never_heard: !link.heard,
+                        marked_stall: false,
+                    }));
+                } else if link.heard {
+                    told.push(Input::Restored(Restored {
+                        peer: *id,
+                        network: *network,
+                        stamp_ns: link.stamp_ns,
+                        first: false,
+                        previous_stamp_ns: 0,
+                        sent_ns: link.sent_ns,
+                        previous_sent_ns: 0,
+                        lost: 0,
+                    }));
+                }
+            }
+            if peer.silent {
+                let (stamp_ns, deadline_ns, judged_ns) = (newest_ns, now_ns, now_ns);
+                told.push(Input::Silent(SilentVerdict {
+                    peer: *id,
+                    stamp_ns,
+                    deadline_ns,
+                    judged_ns,
+                    marked_stall: false,
+                }));
+            } else {
+                told.push(Input::HeardAgain { peer: *id, stamp_ns: newest_ns });
+            }
+        }
+        told
+    }
+
     /// The judge runs: verdicts that are due, and when it must run next.
     pub fn judge(&mut self, now_ns: u64, timing: &Timing) -> (Vec<Input>, u64) {
         let mut told = Vec::new();

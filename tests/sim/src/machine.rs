@@ -40,6 +40,8 @@ pub struct Machine {
     pub mute: bool,
     /// What waits for a frozen controller, as in ring buffer and socket.
     pub inbox: Vec<Input>,
+    /// More came than it holds.
+    pub overflow: bool,
     /// Next sequence numbers.
     pub next: BTreeMap<(NodeId, NetworkId), NextSequences>,
     /// The installed view, while it acts.
@@ -74,6 +76,7 @@ impl Machine {
             frozen_until_ns: 0,
             mute: false,
             inbox: Vec::new(),
+            overflow: false,
             next: BTreeMap::new(),
             view: None,
             installed_ns: 0,
@@ -104,6 +107,7 @@ impl Machine {
         self.frozen_until_ns = 0;
         self.mute = false;
         self.inbox.clear();
+        self.overflow = false;
         self.began_ns = now.mono_ns;
         self.began_true_ns = true_ns;
         self.viewless_ns = true_ns;

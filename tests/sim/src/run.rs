@@ -91,7 +91,23 @@ fn settle(world: &mut World) {
             .machines
             .iter()
             .filter_map(|machine| machine.core.as_ref().map(heartbeat_membership::Node::snapshot))
-            .map(|state| format!("{} {:?} {:?}", state.local, state.membership, state.refused))
+            .map(|state| {
+                format!(
+                    "{} {:?} {:?}\n  {:?}",
+                    state.local,
+                    state.membership,
+                    state.refused,
+                    state
+                        .peers
+                        .iter()
+                        .map(|peer| (
+                            peer.id,
+                            peer.accepted,
+                            peer.links.iter().map(|link| link.state).collect::<Vec<_>>()
+                        ))
+                        .collect::<Vec<_>>()
+                )
+            })
             .collect();
         world.checker.violations.push(format!("8: not all are in after {bound_ns} ns:\n{}", cores.join("\n")));
     }

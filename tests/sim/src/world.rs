@@ -182,6 +182,8 @@ impl World {
             // As long as a socket buffer: what comes later is lost.
             if machine.inbox.len() < 256 {
                 machine.inbox.push(input);
+            } else {
+                machine.overflow = true;
             }
             return;
         }
@@ -258,6 +260,12 @@ impl World {
         for input in waiting {
             self.feed(index, input);
         }
+        let machine = &mut self.machines[index];
+        if std::mem::take(&mut machine.overflow) {
+            for input in machine.kernel.standing(machine.now(true_ns).mono_ns) {
+                self.feed(index, input);
+            }
+        }
     }
 
     fn beat(&mut self, index: usize, life: u64) {
@@ -307,6 +315,10 @@ impl World {
     /// Sends a datagram: it may be lost, delayed, duplicated, and is perhaps captured.
     fn transmit(&mut self, from: NodeId, to: NodeId, network: NetworkId, frame: Frame) {
         let Some(index) = self.machines.iter().position(|machine| machine.id == to) else { return };
+        if self.cuts.contains(&(network, from, to)) || self.random.chance(self.loss) {
+            return;
+        }
+        // Only what arrives as well: to hold back a datagram and deliver it first later is delay, not replay.
         if self.random.chance(20) {
             let captured = (index, frame.clone());
             if self.captured.len() < CAPTURED {
@@ -315,9 +327,6 @@ impl World {
                 let slot = self.random.index(CAPTURED);
                 self.captured[slot] = captured;
             }
-        }
-        if self.cuts.contains(&(network, from, to)) || self.random.chance(self.loss) {
-            return;
         }
         let copies = 1 + u64::from(self.random.chance(self.duplication));
         for _ in 0..copies {
