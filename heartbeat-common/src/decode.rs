@@ -197,3 +197,6 @@ impl Heartbeat {
         self.flags & wire::FLAG_MULTICAST != 0
     }
 }
+
+#[cfg(test)]
+mod tests;

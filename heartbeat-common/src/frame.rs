@@ -149,3 +149,6 @@ fn address_ipv6<B: PacketBytes>(packet: B, offset: usize) -> Option<Address> {
     };
     Some(Address(join(low(offset)?, low(offset + 4)?), join(low(offset + 8)?, low(offset + 12)?)))
 }
+
+#[cfg(test)]
+mod tests;

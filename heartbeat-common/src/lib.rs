@@ -20,6 +20,8 @@ pub mod judge;
 pub mod notice;
 pub mod records;
 pub mod reject;
+#[cfg(any(test, feature = "specimen"))]
+pub mod specimen;
 pub mod verify;
 pub mod window;
 pub mod wire;

@@ -149,3 +149,6 @@ pub fn verify<'a, B: PacketBytes, T: Tables<'a>>(
     }
     Ok(Verified { link, message: Message::Heartbeat(Heartbeat::read(words, decoded.flags)) })
 }
+
+#[cfg(test)]
+mod tests;
