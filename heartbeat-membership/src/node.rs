@@ -1,6 +1,7 @@
 //! The core of one node: takes inputs, queues actions.
 
 mod deciding;
+mod gossip;
 mod halting;
 mod hello;
 mod installing;
@@ -8,6 +9,7 @@ mod joining;
 mod leasing;
 mod leave;
 mod regrouping;
+mod rows;
 mod verdicts;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -69,6 +69,22 @@ pub fn mixed(seed: u64, nodes: u16) -> Outcome {
     Outcome { violations: world.checker.violations, log: world.log, tally: world.checker.tally, virtual_ns }
 }
 
+/// A cluster that has formed, with everyone in, and the true time at which that was so.
+///
+/// # Panics
+/// If it does not form: then nothing that follows means anything.
+#[must_use]
+pub fn formed(nodes: u16, interval_ns: u64, arbiter: Arbiter, seed: u64) -> World {
+    let mut world = World::new(cluster(nodes, interval_ns), arbiter, seed);
+    for index in 0..world.machines.len() {
+        let delay_ns = world.random.below(interval_ns);
+        world.after(delay_ns, Happening::Start(index));
+    }
+    settle(&mut world);
+    assert!(world.checker.violations.is_empty(), "{:?}\n{}", world.checker.violations, world.log.join("\n"));
+    world
+}
+
 /// Invariant 8: once everything works, everyone is in one view, with a lease, within a bound.
 fn settle(world: &mut World) {
     let timing = world.config.timing;

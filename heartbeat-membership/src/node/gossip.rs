@@ -1,0 +1,224 @@
+//! What the nodes of a regroup tell each other.
+
+use super::Node;
+use crate::action::Action;
+use crate::ids::{Incarnation, NodeId};
+use crate::input::ControlMessage;
+use crate::membership::{Membership, MembershipAction, Record};
+use crate::message::Kind;
+use crate::message::regroup::{Reason, Regroup as Message};
+use crate::nodeset::NodeSet;
+use crate::refusal::Refusal;
+use crate::regroup::Stage;
+use crate::time::Now;
+use crate::view::ViewId;
+
+impl Node {
+    pub(super) fn on_regroup(&mut self, now: Now, message: &ControlMessage) -> Result<(), Refusal> {
+        if self.is_out_of_membership() {
+            return Err(Refusal::NoMembership);
+        }
+        let body = Message::decode(&message.body).map_err(|_| Refusal::Malformed)?;
+        self.install_if_others_have(now, &body, message.source);
+        self.check_say(now, &body, message)?;
+        let membership = self.membership.as_mut().ok_or(Refusal::NoMembership)?;
+        membership.epoch = membership.epoch.max(body.epoch);
+        let (own, stage) = (membership.regroup.sequence, membership.regroup.stage);
+        if body.sequence < own {
+            if !body.reply {
+                self.reply_regroup(now, message.source);
+            }
+            return Err(Refusal::OldSequence);
+        }
+        if body.sequence > own {
+            let joining = membership.regroup.joining;
+            self.begin_regroup(now, body.sequence, body.reason, body.trigger, NodeSet::EMPTY);
+            if let Some(membership) = &mut self.membership {
+                membership.regroup.joining = joining;
+            }
+        } else if stage == Stage::Stabilized && membership.view.is_none() {
+            // An attempt to form that this node has given up.
+            return Err(Refusal::OldSequence);
+        }
+        self.merge(now, &body, message)?;
+        if stage == Stage::Stabilized && body.sequence == own && body.stage != Stage::Stabilized && !body.reply {
+            self.reply_regroup(now, message.source);
+        }
+        Ok(())
+    }
+
+    /// A member of the decided view has installed it: then everyone had announced pruning for it.
+    pub(super) fn install_if_others_have(&mut self, now: Now, body: &Message, source: NodeId) {
+        let Some(membership) = &self.membership else { return };
+        let regroup = &membership.regroup;
+        let decided = regroup.decision.as_ref().map(|accepted| &accepted.view);
+        let pending = regroup.bound.as_ref().or(decided.filter(|_| regroup.stage == Stage::Pruning));
+        let Some(view) = pending.filter(|view| view.id == body.base && view.members.contains_key(&source)).cloned()
+        else {
+            return;
+        };
+        let current = decided.is_some_and(|decided| decided.id == view.id);
+        let sequence = regroup.sequence;
+        self.install(now, view);
+        if !current && body.sequence <= sequence {
+            // What this node restarted for has not been dealt with by those who went on.
+            let sequence = self.next_sequence();
+            self.begin_regroup(now, sequence, Reason::Silent, None, NodeSet::EMPTY);
+        }
+    }
+
+    /// Whether the sender has a say in the regroup that it speaks of, and this node a part in it.
+    pub(super) fn check_say(&mut self, now: Now, body: &Message, message: &ControlMessage) -> Result<(), Refusal> {
+        let (source, incarnation) = (message.source, Incarnation(message.incarnation));
+        let base = self.base();
+        let own = (self.config.local, self.incarnation);
+        let membership = self.membership.as_mut().ok_or(Refusal::NoMembership)?;
+        if membership.regroup.excluded.contains(source) {
+            return Err(Refusal::NotMember);
+        }
+        if let Some(view) = &membership.view {
+            let joining = [membership.regroup.joiner, body.joiner].contains(&Some((source, incarnation)));
+            if view.has(source, incarnation) {
+                if body.base == base {
+                    membership.strangers.remove(source);
+                    return Ok(());
+                }
+                if body.base.number < base.number && !body.reply {
+                    self.reply_regroup(now, source);
+                }
+                return Err(Refusal::OtherView);
+            }
+            // Who is to join speaks of our view, and only in the sequence that the leader began.
+            let in_turn = joining && body.base == base && body.sequence == membership.regroup.sequence;
+            return if in_turn { Ok(()) } else { Err(Refusal::NotMember) };
+        }
+        if body.base == base {
+            return Ok(());
+        }
+        // Let in by a view, whatever this node was trying on its own; but a promise to form binds until it is kept.
+        if body.base != ViewId::NONE && body.joiner == Some(own) && membership.regroup.bound.is_none() {
+            if body.sequence <= membership.regroup.sequence {
+                return Err(Refusal::OldSequence);
+            }
+            membership.regroup.joining = Some(body.base);
+            return Ok(());
+        }
+        Err(Refusal::OtherView)
+    }
+
+    pub(super) fn merge(&mut self, now: Now, body: &Message, message: &ControlMessage) -> Result<(), Refusal> {
+        let candidates = self.candidates();
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        let members = membership.members();
+        let newly_left = body.left.and(&members).without(&membership.left);
+        membership.left = membership.left.or(&newly_left);
+        let regroup = &mut membership.regroup;
+        regroup.highest_bound = regroup.highest_bound.max(body.bound);
+        if regroup.joiner.is_none() && body.joiner.is_some() && regroup.decision.is_none() {
+            regroup.joiner = body.joiner;
+            self.refresh_row();
+        }
+        let Some(Membership { regroup, .. }) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        if matches!(regroup.stage, Stage::Activate | Stage::Closing) {
+            for (id, row) in &body.rows {
+                // Its own row is what this node measures; rows of others may only be relayed.
+                if *id != self.config.local {
+                    regroup.merge_row(*id, *row);
+                }
+            }
+            let may_form = regroup.may_form.or(&body.may_form.and(&candidates));
+            regroup.dirty |= may_form != regroup.may_form;
+            regroup.may_form = may_form;
+        }
+        if let Some(decision) = body.decision
+            && regroup.decision.is_none()
+            && matches!(regroup.stage, Stage::Activate | Stage::Closing)
+        {
+            self.accept(now, decision)?;
+        }
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        let regroup = &mut membership.regroup;
+        let agreed = regroup.decision.as_ref().map(|accepted| accepted.decision.view);
+        if agreed.is_some() && agreed == body.decision.map(|decision| decision.view) {
+            for (mine, theirs) in regroup.reached.iter_mut().zip(body.reached) {
+                *mine = mine.or(&theirs);
+            }
+            regroup.mark(message.source, body.stage);
+            membership.strangers = membership.strangers.without(&membership.regroup.reached[1]);
+            let regroup = &mut membership.regroup;
+            for (id, age_ns) in &body.ages {
+                let stamp_ns = now.mono_ns.saturating_sub(*age_ns);
+                let known = regroup.reports.entry((message.source, *id)).or_insert(stamp_ns);
+                *known = (*known).min(stamp_ns);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the state of the regroup to one node that is behind.
+    pub(super) fn reply_regroup(&mut self, now: Now, to: NodeId) {
+        let Some(membership) = &self.membership else { return };
+        let body = membership
+            .regroup
+            .message(self.config.local, self.base(), membership.epoch, membership.left, now.mono_ns, true)
+            .encode(membership.mask_bytes);
+        self.persist();
+        self.send_counting(to, Kind::Regroup, &body);
+    }
+
+    /// One copy on every network that counts.
+    pub(super) fn send_counting(&mut self, to: NodeId, kind: Kind, body: &[u8]) {
+        let networks = self.peers.get(&to).map(crate::peer::Peer::networks).unwrap_or_default();
+        for network in networks {
+            if self.counts(network) {
+                self.send(to, network, kind, body.to_vec());
+            }
+        }
+    }
+
+    /// Tells the others, at once after a change and again at every tick. The record stands before the message leaves.
+    pub(super) fn publish(&mut self, now: Now) {
+        let tick_ns = self.config.timing.regroup_tick_ns();
+        let Some(membership) = &mut self.membership else { return };
+        let regroup = &mut membership.regroup;
+        let due = regroup.is_active() && regroup.next_tick_ns <= now.mono_ns;
+        if !due && !regroup.dirty {
+            return;
+        }
+        regroup.dirty = false;
+        regroup.next_tick_ns = now.mono_ns.saturating_add(tick_ns);
+        regroup.rotation = regroup.rotation.wrapping_add(1);
+        self.persist();
+        self.broadcast(now);
+    }
+
+    pub(super) fn broadcast(&mut self, now: Now) {
+        let local = self.config.local;
+        let Some(membership) = &self.membership else { return };
+        let regroup = &membership.regroup;
+        let decided = regroup.decision.as_ref().map(|accepted| accepted.decision.members).unwrap_or_default();
+        let mut targets = self.candidates().or(&decided).without(&membership.left);
+        targets.remove(local);
+        let body = regroup
+            .message(local, self.base(), membership.epoch, membership.left, now.mono_ns, false)
+            .encode(membership.mask_bytes);
+        for id in targets.iter() {
+            self.send_counting(id, Kind::Regroup, &body);
+        }
+    }
+
+    pub(super) fn persist(&mut self) {
+        let Some(membership) = &mut self.membership else { return };
+        let record = Record {
+            view: membership.view.clone(),
+            sequence: membership.regroup.sequence,
+            stage: membership.regroup.stage,
+            epoch: membership.epoch,
+            bound: membership.regroup.bound.as_ref().map(|view| view.id),
+        };
+        if membership.persisted.as_ref() != Some(&record) {
+            membership.persisted = Some(record.clone());
+            self.actions.push_back(Action::Membership(MembershipAction::Persist(record)));
+        }
+    }
+}

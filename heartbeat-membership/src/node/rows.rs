@@ -1,0 +1,180 @@
+//! Whom this node hears, and what follows from whom the others hear.
+
+use super::Node;
+use crate::config::NetworkRole;
+use crate::ids::{Incarnation, NetworkId, NodeId};
+use crate::link::LinkState;
+use crate::membership::Membership;
+use crate::message::regroup::Reason;
+use crate::nodeset::NodeSet;
+use crate::regroup::Stage;
+use crate::regroup::connectivity::Graph;
+use crate::time::Now;
+
+impl Node {
+    /// Whether a node is heard on a network that counts, as `incarnation` where that is known.
+    pub(super) fn hears(&self, id: NodeId, incarnation: Option<Incarnation>) -> bool {
+        if id == self.config.local {
+            return true;
+        }
+        self.peers.get(&id).is_some_and(|peer| {
+            let accepted = peer.handshake.accepted();
+            accepted.is_some()
+                && (incarnation.is_none() || accepted == incarnation)
+                && peer.links.iter().any(|(network, link)| self.counts(*network) && link.is_heard())
+        })
+    }
+
+    /// Nodes that have a say: members and who is to join; where there is no view, every configured node.
+    pub(super) fn candidates(&self) -> NodeSet {
+        let Some(membership) = &self.membership else { return NodeSet::EMPTY };
+        match &membership.view {
+            Some(view) => view.set().or(&membership.regroup.joiner.map(|(id, _)| NodeSet::of(id)).unwrap_or_default()),
+            None => self.config.nodes.iter().map(|node| node.id).collect(),
+        }
+    }
+
+    /// The incarnation of a candidate that this regroup means, where it is fixed.
+    pub(super) fn meant(&self, id: NodeId) -> Option<Incarnation> {
+        let membership = self.membership.as_ref()?;
+        let member = membership.view.as_ref().and_then(|view| view.members.get(&id).copied());
+        member.or(membership.regroup.joiner.filter(|(joiner, _)| *joiner == id).map(|(_, incarnation)| incarnation))
+    }
+
+    pub(super) fn counts(&self, network: NetworkId) -> bool {
+        self.config.network(network).is_some_and(|network| match network.role {
+            NetworkRole::Internal | NetworkRole::Mixed => true,
+            NetworkRole::Client => false,
+        })
+    }
+
+    /// Whether a node that counts as heard is late on every network: it will be heard or silent soon.
+    fn wavers(&self, id: NodeId) -> bool {
+        id != self.config.local
+            && self.peers.get(&id).is_some_and(|peer| {
+                !peer.links.iter().any(|(network, link)| self.counts(*network) && link.state == LinkState::Up)
+            })
+    }
+
+    /// Reports, if that had to wait for verdicts to settle.
+    pub(super) fn report_row(&mut self) -> bool {
+        let local = self.config.local;
+        let missing = |node: &Self| {
+            node.membership.as_ref().is_some_and(|membership| {
+                membership.regroup.stage == Stage::Activate && !membership.regroup.rows.contains_key(&local)
+            })
+        };
+        if !missing(self) {
+            return false;
+        }
+        self.refresh_row();
+        !missing(self)
+    }
+
+    /// Recomputes whom this node hears. Within a regroup the row only shrinks.
+    pub(super) fn refresh_row(&mut self) {
+        let heard: NodeSet = self.candidates().iter().filter(|id| self.hears(*id, self.meant(*id))).collect();
+        let may_form = self.may_form_now();
+        let local = self.config.local;
+        let wavering: NodeSet = heard.iter().filter(|id| self.wavers(*id)).collect();
+        let patience_ns = self.config.timing.stage_limit_ns() / 4 * 3;
+        let now_ns = self.now.mono_ns;
+        let Some(membership) = &mut self.membership else { return };
+        let out = membership.regroup.unheard.or(&membership.regroup.excluded).or(&membership.left);
+        let regroup = &mut membership.regroup;
+        let mut row = heard.without(&out);
+        // Half of the verdicts of one fault would be decided on without the other half.
+        let unsettled =
+            !wavering.without(&out).is_empty() && now_ns < regroup.stage_since_ns.saturating_add(patience_ns);
+        if regroup.stage == Stage::Activate && unsettled && !regroup.rows.contains_key(&local) {
+            return;
+        }
+        if let Some(bound) = &regroup.bound {
+            row = row.and(&bound.set());
+        }
+        row.insert(local);
+        regroup.rows.remove(&local);
+        regroup.merge_row(local, row);
+        if may_form && membership.view.is_none() {
+            regroup.may_form.insert(local);
+        }
+    }
+
+    pub(super) fn notice_losses(&mut self, now: Now) -> bool {
+        let Some(membership) = &self.membership else { return false };
+        let regroup = &membership.regroup;
+        let deciding = regroup.decision.as_ref().map(|accepted| accepted.decision.members);
+        let own_row = regroup.rows.get(&self.config.local).copied().unwrap_or_default();
+        let watched = match (regroup.stage, &membership.view) {
+            (Stage::Closing | Stage::Pruning, _) if deciding.is_some() => deciding.unwrap_or_default(),
+            (_, Some(view)) => view.set(),
+            (Stage::Activate | Stage::Closing | Stage::Pruning, None) => own_row,
+            (Stage::Cleanup1 | Stage::Cleanup2 | Stage::Stabilized, None) => return false,
+        };
+        let known = regroup.unheard.or(&regroup.excluded);
+        let lost: NodeSet = watched
+            .without(&known)
+            .iter()
+            .filter(|id| membership.left.contains(*id) || !self.hears(*id, self.meant(*id)))
+            .collect();
+        let Some(first) = lost.first() else { return false };
+        let reason = if membership.left.contains(first) {
+            Reason::Left
+        } else if self.peers.get(&first).is_some_and(|peer| {
+            let accepted = peer.handshake.accepted();
+            accepted.is_some() && accepted != self.meant(first)
+        }) && self.meant(first).is_some()
+        {
+            Reason::Restarted
+        } else {
+            Reason::Silent
+        };
+        let stage = regroup.stage;
+        let (in_view, joining) = (membership.view.is_some(), regroup.joining.is_some());
+        match stage {
+            Stage::Activate => {
+                if let Some(membership) = &mut self.membership {
+                    membership.regroup.unheard = membership.regroup.unheard.or(&lost);
+                }
+                self.refresh_row();
+            }
+            Stage::Closing | Stage::Pruning if joining && !in_view => self.abandon(now),
+            Stage::Closing | Stage::Pruning | Stage::Cleanup1 | Stage::Cleanup2 | Stage::Stabilized => {
+                let sequence = self.next_sequence();
+                self.begin_regroup(now, sequence, reason, Some(first), lost);
+            }
+        }
+        true
+    }
+
+    /// Everyone has reported who is heard by anyone who has.
+    pub(super) fn rows_complete(&self, membership: &Membership) -> bool {
+        let regroup = &membership.regroup;
+        let candidates = self.candidates().without(&regroup.excluded).without(&membership.left);
+        let reporters: NodeSet = regroup.rows.keys().copied().collect();
+        if !reporters.contains(self.config.local) {
+            return false;
+        }
+        let missing = candidates.without(&reporters);
+        regroup.rows.iter().filter(|(id, _)| candidates.contains(**id)).all(|(_, row)| row.and(&missing).is_empty())
+    }
+
+    /// Who decides: the lowest id among those that are joined to this node by pairs that hear each other.
+    pub(super) fn decider(&self, membership: &Membership) -> Option<NodeId> {
+        let component = self.component(membership);
+        match &membership.view {
+            Some(view) => component.and(&view.set()).first(),
+            None => component.first(),
+        }
+    }
+
+    pub(super) fn graph(&self, membership: &Membership) -> Graph {
+        let candidates = self.candidates().without(&membership.regroup.excluded).without(&membership.left);
+        let rows = membership.regroup.rows.iter().filter(|(id, _)| candidates.contains(**id));
+        Graph::from_rows(&rows.map(|(id, row)| (*id, row.and(&candidates))).collect())
+    }
+
+    pub(super) fn component(&self, membership: &Membership) -> NodeSet {
+        self.graph(membership).component(self.config.local)
+    }
+}
