@@ -1,0 +1,11 @@
+//! The XDP program and its judge in the running kernel, through BPF_PROG_TEST_RUN: no traffic, no namespaces.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod agreement;
+mod books;
+mod contention;
+mod control;
+mod notices;
+mod random;
+mod rig;
