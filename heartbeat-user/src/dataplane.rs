@@ -114,10 +114,15 @@ pub fn prepare(config: &Config) -> Result<Preparation> {
         boot_id: pins::boot_id().context("the boot id cannot be read from /proc")?,
         network_namespace: pins::network_namespace().context("the network namespace cannot be read from /proc")?,
     };
-    if config.local.dataplane == Wanted::Socket {
-        return Ok(Preparation { owner, sizes, pins: None, adoption: Adoption::Fresh(None) });
-    }
     let pins = Pins::new(&config.local.bpf_dir);
+    if config.local.dataplane == Wanted::Socket {
+        let removed = pins.remove_abandoned().with_context(|| {
+            let directory = config.local.bpf_dir.display();
+            format!("what an earlier controller attached by {directory} would take the heartbeats, and stays")
+        })?;
+        let why = removed.then(|| "its maps cannot be used without XDP".to_owned());
+        return Ok(Preparation { owner, sizes, pins: None, adoption: Adoption::Fresh(why) });
+    }
     let lock = pins.lock().with_context(|| {
         let directory = config.local.bpf_dir.display();
         format!(
@@ -192,9 +197,12 @@ impl Dataplane {
             ring: None,
             pins: preparation.pins,
         };
-        dataplane.fill_kernel(config, &timing, &active)?;
-        dataplane.attach(config, machine)?;
-        Ok(dataplane)
+        let ready = dataplane.fill_kernel(config, &timing, &active).and_then(|()| dataplane.attach(config, machine));
+        if let (Err(_), false, Some((pins, _))) = (&ready, adopted, &dataplane.pins) {
+            // Nothing of a failed start stays; what cannot be removed now is refused, and told, at the next start.
+            let _left = pins.remove_all();
+        }
+        ready.map(|()| dataplane)
     }
 
     fn fill_kernel(
@@ -262,7 +270,8 @@ impl Dataplane {
         }
         if let Some((pins, _)) = &self.pins {
             for (ifindex, _, path) in pins.links() {
-                if !done.iter().any(|attachment| attachment.interface.index == ifindex) {
+                let serves = |one: &Attachment| one.interface.index == ifindex && one.mode != Mode::Socket;
+                if !done.iter().any(serves) {
                     attach::unpin(&path);
                 }
             }

@@ -9,6 +9,7 @@ use std::{
 
 use aya::maps::{MapData, MapInfo};
 use heartbeat_common::{ABI_VERSION, records::NodeRecord};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{
     memory::{Shared, Sizes},
@@ -138,6 +139,27 @@ impl Pins {
             Ok(()) => Ok(()),
             // Somebody else's files, or a mount point: not ours to remove.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EBUSY | libc::ENOENT)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what a controller that runs no more left, for a controller that pins nothing: attached programs would keep
+    /// the heartbeats from its sockets. Whether there was something.
+    ///
+    /// # Errors
+    /// What the file system says. What another controller uses stays, and is no error.
+    pub fn remove_abandoned(&self) -> io::Result<bool> {
+        // Elsewhere there are no pins, and nothing that may be removed.
+        let is_bpf = statfs(&self.base).is_ok_and(|info| info.filesystem_type() == BPF_FS_MAGIC);
+        if !is_bpf {
+            return Ok(false);
+        }
+        match self.lock() {
+            Ok(_lock) => {
+                let found = self.maps().exists() || !self.links().is_empty();
+                self.remove_all().map(|()| found)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error),
         }
     }
