@@ -1,0 +1,19 @@
+//! Real nodes in network namespaces, met by what networks, operators, crashes and strangers do to them.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod agreement;
+mod bystanders;
+mod cuts;
+mod dataplanes;
+mod flood;
+mod frames;
+mod judge;
+mod nodes;
+mod packets;
+mod pinned;
+mod refused_starts;
+mod rejects;
+mod replays;
+mod restarts;
+mod stalls;

@@ -1,0 +1,192 @@
+//! A controller that comes back: unnoticed where it may go on, as a new incarnation where it may not, and says which.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use heartbeat_common::records::NodeRecord;
+use heartbeat_tests::{
+    cluster::Cluster,
+    events::{Event, LINK_LOST, LINK_RESTORED, LOCAL_STALL},
+    topology::TopologySpec,
+};
+
+use crate::{
+    nodes::{
+        CONTROLLER_STARTED, NODE_LEFT, PATIENCE, REJECT_BURST, edit_config, incarnation, links_between, links_of, spec,
+        three_up, up,
+    },
+    pinned,
+};
+
+/// Long enough for a controller to start within, on a loaded machine and without optimisation.
+const UNNOTICED_INTERVAL: Duration = Duration::from_millis(1500);
+const INTERVAL: Duration = Duration::from_millis(200);
+
+#[test]
+fn killed_and_restarted_within_an_interval_is_not_noticed() {
+    let mut cluster = three_up(UNNOTICED_INTERVAL);
+    // Nodes that were up at once told of what came before the handshakes; that is over.
+    std::thread::sleep(UNNOTICED_INTERVAL);
+    let place = cluster.events().len();
+    let before = incarnation(&cluster, 2);
+    let observers = [1_u16, 3];
+    let at = |cluster: &Cluster| observers.map(|node| [1_u8, 2].map(|network| pinned::link(cluster, node, 2, network)));
+    let links_before = at(&cluster);
+
+    let begin = Instant::now();
+    cluster.node_mut(2).kill().unwrap();
+    cluster.start_node(2, &[]).unwrap();
+    let started = wait_for_start(&cluster, 2, place);
+    let took = begin.elapsed();
+    assert!(took < UNNOTICED_INTERVAL, "restarting took {took:?}: the machine is too slow for this test");
+    assert_eq!(started.detail()["adopted"], true, "{}", started.value());
+    assert_eq!(started.detail()["incarnation"].as_u64(), Some(before), "{}", started.value());
+
+    // Three more on each link, of which one at most was sent before the kill.
+    for (node, links) in observers.into_iter().zip(links_before) {
+        for (network, link) in (1..).zip(links) {
+            let limit = 5 * UNNOTICED_INTERVAL;
+            let now = pinned::wait_for_heartbeats(&cluster, node, (2, network), &link, 3, limit);
+            assert_eq!((now.lost, now.duplicates, now.reordered), (link.lost, link.duplicates, link.reordered));
+            assert_eq!((now.incarnation, now.epoch), (link.incarnation, link.epoch));
+            assert_eq!(now.unicast.newest - link.unicast.newest, now.received - link.received, "numbers go on");
+        }
+    }
+    assert_eq!(incarnation(&cluster, 2), before);
+    let events = cluster.events().since(place);
+    let noticed: Vec<_> = events.iter().filter(|event| event.node() != 2 && event.id() != LOCAL_STALL).collect();
+    assert!(noticed.is_empty(), "{noticed:#?}");
+    let own: Vec<_> = events.iter().filter(|event| [LINK_LOST, LINK_RESTORED].contains(&event.id())).collect();
+    assert!(own.is_empty(), "nor does the restarted node report a change: {own:#?}");
+}
+
+#[test]
+fn after_an_orderly_leave_it_is_a_new_incarnation() {
+    let mut cluster = three_up(INTERVAL);
+    let before = incarnation(&cluster, 2);
+    let place = cluster.events().len();
+    let status = cluster.node_mut(2).terminate().unwrap();
+    assert!(status.success(), "{status}");
+    for peer in [1, 3] {
+        let left = |event: &Event| event.id() == NODE_LEFT && event.node() == peer && event.peer() == Some(2);
+        let left = cluster.events().wait_for(place, PATIENCE, "9006 at each peer", left).unwrap();
+        assert_eq!(left.detail()["incarnation"].as_u64(), Some(before), "{}", left.value());
+    }
+    // Who has left is not missed: longer than it takes to be late.
+    std::thread::sleep(4 * INTERVAL);
+    assert!(links_of(&cluster.events().since(place), LINK_LOST).is_empty(), "it left, it was not lost");
+
+    let place = cluster.events().len();
+    cluster.start_node(2, &[]).unwrap();
+    let started = wait_for_start(&cluster, 2, place);
+    assert_eq!(started.detail()["adopted"], false, "{}", started.value());
+    assert!(started.detail()["why_new"].is_null(), "nothing was left to keep: {}", started.value());
+    wait_for_contact(&cluster, 2, place);
+    assert!(incarnation(&cluster, 2) > before);
+    let events = cluster.events().since(place);
+    let lost = links_of(&events, LINK_LOST);
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[test]
+fn another_configuration_is_a_new_incarnation_and_says_so() {
+    let mut cluster = three_up(INTERVAL);
+    let started =
+        comes_back(&mut cluster, |cluster| edit_config(cluster, 2, "interval = \"200ms\"", "interval = \"210ms\""));
+    is_new(&started, "the configuration of the cluster has changed");
+}
+
+#[test]
+fn another_abi_is_a_new_incarnation_and_says_so() {
+    let mut cluster = three_up(INTERVAL);
+    let started = comes_back(&mut cluster, |cluster| {
+        let node = pinned::node(cluster, 2);
+        let record = node.read(0).unwrap();
+        node.write(0, &NodeRecord { abi: record.abi + 1, ..record });
+    });
+    is_new(&started, "ABI version");
+}
+
+#[test]
+fn another_boot_is_a_new_incarnation_and_says_so() {
+    let mut cluster = three_up(INTERVAL);
+    let started = comes_back(&mut cluster, |cluster| {
+        let node = pinned::node(cluster, 2);
+        let offset = std::mem::offset_of!(NodeRecord, boot_id);
+        node.word(0, offset).unwrap().fetch_xor(1, Ordering::Relaxed);
+    });
+    is_new(&started, "the machine has booted since");
+}
+
+#[test]
+fn without_xdp_it_is_a_new_incarnation_and_hears_its_peers() {
+    let mut cluster = three_up(INTERVAL);
+    let started = comes_back(&mut cluster, |cluster| {
+        edit_config(cluster, 2, "node = \"bravo\"", "node = \"bravo\"\ndataplane = \"socket\"");
+    });
+    is_new(&started, "its maps cannot be used without XDP");
+    assert!(!pinned::path(&cluster, 2, "NODE").exists());
+}
+
+#[test]
+fn another_network_namespace_is_a_new_incarnation_and_says_so() {
+    let topology = TopologySpec::new(3, 2);
+    let mut cluster = up(topology, &spec(INTERVAL));
+    let before = incarnation(&cluster, 2);
+    cluster.node_mut(2).kill().unwrap();
+    cluster.node_mut(3).kill().unwrap();
+    // Node 3's namespace gets node 2's pins: its configuration names node 2's `bpf_dir`.
+    let (own, other) = (bpf_directory(&cluster, 3), bpf_directory(&cluster, 2));
+    edit_config(&cluster, 3, &own, &other);
+    let place = cluster.events().len();
+    cluster.start_node(3, &[]).unwrap();
+    let started = wait_for_start(&cluster, 3, place);
+    is_new(&started, "they belong to another network namespace");
+    assert!(started.detail()["incarnation"].as_u64().unwrap() > before);
+}
+
+fn bpf_directory(cluster: &Cluster, node: u16) -> String {
+    cluster.node(node).files().bpf_directory.display().to_string()
+}
+
+/// Kills node 2, changes something, and starts it again: what it says of its start, once its peers hear it.
+fn comes_back(cluster: &mut Cluster, change: impl FnOnce(&Cluster)) -> Event {
+    let before = incarnation(cluster, 2);
+    cluster.node_mut(2).kill().unwrap();
+    change(cluster);
+    let place = cluster.events().len();
+    cluster.start_node(2, &[]).unwrap();
+    let started = wait_for_start(cluster, 2, place);
+    assert!(started.detail()["incarnation"].as_u64().unwrap() > before, "{}", started.value());
+    wait_for_contact(cluster, 2, place);
+    started
+}
+
+fn is_new(started: &Event, why: &str) {
+    assert_eq!(started.detail()["adopted"], false, "{}", started.value());
+    assert!(started.text().contains(why), "{}", started.value());
+    assert!(started.detail()["why_new"].as_str().unwrap().contains(why), "{}", started.value());
+}
+
+fn wait_for_start(cluster: &Cluster, node: u64, place: usize) -> Event {
+    let is_start = |event: &Event| event.node() == node && event.id() == CONTROLLER_STARTED;
+    cluster.events().wait_for(place, PATIENCE, "9011", is_start).unwrap()
+}
+
+/// Both sides of every link of a node report contact.
+fn wait_for_contact(cluster: &Cluster, node: u64, place: usize) {
+    let wanted: Vec<_> =
+        ["private", "public"].into_iter().flat_map(|network| links_between(node, &[1, 2, 3], network)).collect();
+    let made = |events: &[Event]| {
+        let restored = links_of(events, LINK_RESTORED);
+        wanted.iter().all(|link| restored.contains(link))
+    };
+    let events = cluster.events().wait_until(place, PATIENCE, "1122 on both sides of every link", made).unwrap();
+    let others =
+        events.iter().filter(|event| ![LINK_RESTORED, LINK_LOST, LOCAL_STALL, REJECT_BURST].contains(&event.id()));
+    for event in others {
+        assert_eq!(event.id(), CONTROLLER_STARTED, "{}", event.value());
+    }
+}
