@@ -27,6 +27,7 @@ use heartbeat_user::dataplane::{
     KernelCounts,
     kernel::Kernel,
     memory::{Memory, Sizes},
+    object::PROGRAM_JUDGE,
     peers::{self, Start},
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -105,19 +106,40 @@ impl Rig {
         Self::load(None)
     }
 
-    /// Loads with its maps pinned in `pins`; maps that are there are reopened, and their PEERS and NODE written anew.
+    /// Loads with its maps pinned in `pins`, where there are none yet.
     pub(crate) fn load(pins: Option<&Path>) -> Self {
+        let rig = Self::open(pins);
+        rig.memory.node.write(0, &rig.world.node);
+        for (link, peer) in (0..).zip(&rig.world.peers) {
+            rig.memory.peers.write(link, peer);
+        }
+        rig
+    }
+
+    /// Loads over the maps that are pinned in `pins`, and leaves in them what they hold.
+    pub(crate) fn adopt(pins: &Path) -> Self {
+        Self::open(Some(pins))
+    }
+
+    fn open(pins: Option<&Path>) -> Self {
         require_root();
         let mut kernel = Kernel::load(sizes(), pins, false).unwrap();
         let memory = kernel.memory(sizes()).unwrap();
         let world = World::new(IFINDEX);
         kernel.set_keys(&world.keys).unwrap();
         kernel.set_networks(&world.networks).unwrap();
-        memory.node.write(0, &world.node);
         let (counts, ring) = (kernel.take_counts().unwrap(), kernel.take_ring().unwrap());
-        let rig = Self { kernel, memory, world, counts, ring };
-        rig.write_peers();
-        rig
+        Self { kernel, memory, world, counts, ring }
+    }
+
+    /// What is left of it when its controller dies: memory, without a hold on programs or maps that are not pinned.
+    pub(crate) fn die(self) -> Memory {
+        self.memory
+    }
+
+    /// Id of the loaded program that arms the judge, and whose callback its timer calls.
+    pub(crate) fn judge_program(&mut self) -> u32 {
+        self.kernel.object_mut().program(PROGRAM_JUDGE).unwrap().info().unwrap().id()
     }
 
     /// Sets what the judge goes by and watches, and arms it.
@@ -125,13 +147,6 @@ impl Rig {
         let timing = TimingRecord { active_links: active.len() as u64, ..*timing };
         self.kernel.set_judging(&timing, active).unwrap();
         self.kernel.start_judge().unwrap();
-    }
-
-    /// Writes the specimens' peers.
-    pub(crate) fn write_peers(&self) {
-        for (link, peer) in (0..).zip(&self.world.peers) {
-            self.memory.peers.write(link, peer);
-        }
     }
 
     /// Accepts the specimens' incarnation of a peer, as the reactor does, from sequence number 1 on.
@@ -265,21 +280,22 @@ impl Rig {
         notices
     }
 
-    /// Waits until the judge has run `count` times more.
-    pub(crate) fn wait_for_scans(&mut self, count: u64) {
-        let (from, end_ns) = (self.judge().scans, monotonic_ns() + PATIENCE.as_nanos() as u64);
-        while self.judge().scans < from + count {
-            assert!(monotonic_ns() < end_ns, "the judge does not run: {:#?}", self.judge());
-            // Scans make no event to wait for.
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     /// Writes the element that holds the timer, which userspace must never do.
     pub(crate) fn write_timer_element(&mut self) {
         let map = self.kernel.object_mut().map_mut("JUDGE").unwrap();
         let mut timer = Array::<_, [u64; 2]>::try_from(map).unwrap();
         timer.set(0, [0, 0], 0).unwrap();
+    }
+}
+
+/// Waits until the judge has run `count` times more.
+pub(crate) fn wait_for_scans(memory: &Memory, count: u64) {
+    let judge = || memory.judge.read(0).unwrap();
+    let (from, end_ns) = (judge().scans, monotonic_ns() + PATIENCE.as_nanos() as u64);
+    while judge().scans < from + count {
+        assert!(monotonic_ns() < end_ns, "the judge does not run: {:#?}", judge());
+        // Scans make no event to wait for.
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -298,7 +314,7 @@ pub(crate) fn sizes() -> Sizes {
     Sizes::for_nodes_up_to(world::LARGEST_NODE)
 }
 
-/// Timeouts of the defaults at an interval of 20 ms.
+/// Timeouts that the defaults give at an interval.
 pub(crate) fn timing(interval: Duration) -> TimingRecord {
     let interval_ns = interval.as_nanos() as u64;
     let slack_ns = (interval_ns / 8).max(1_000_000);
