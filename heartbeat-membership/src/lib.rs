@@ -56,6 +56,7 @@ mod lease;
 pub mod link;
 pub mod membership;
 pub mod message;
+pub mod mutation;
 mod node;
 pub mod nodeset;
 mod nonce;

@@ -23,6 +23,7 @@ use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::{ControlMessage, Identity, Input, LocalStall};
 use crate::membership::{Membership, Settings};
 use crate::message::Kind;
+use crate::mutation::Mutation;
 use crate::nonce::Nonces;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
@@ -51,6 +52,7 @@ pub struct Node {
     stopped: bool,
     /// Of the last input: what a snapshot is judged by.
     now: Now,
+    mutation: Option<Mutation>,
 }
 
 /// Why the core wants to be called at a deadline.
@@ -119,6 +121,7 @@ impl Node {
             peers,
             membership: settings.map(|settings| Membership::new(&config, settings, now)),
             now,
+            mutation: None,
             last_stall: BTreeMap::new(),
             refused: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -129,6 +132,15 @@ impl Node {
         node.send_due_hellos(now);
         node.drive_membership(now);
         Ok(node)
+    }
+
+    /// Breaks one rule from now on.
+    #[cfg(feature = "mutations")]
+    pub fn mutate(&mut self, mutation: Mutation) {
+        self.mutation = Some(mutation);
+        if let (Some(membership), Mutation::HalfIsMajority) = (&mut self.membership, mutation) {
+            membership.votes.break_majority();
+        }
     }
 
     /// Takes one input. `now` never falls from call to call.
@@ -236,6 +248,10 @@ impl Node {
             Kind::Poison => self.on_poison(now, message),
             Kind::Hello | Kind::HelloAck | Kind::HelloDone => Err(Refusal::UnknownKind),
         }
+    }
+
+    fn breaks(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
     }
 
     fn refuse(&mut self, refusal: Refusal) {

@@ -19,6 +19,9 @@ pub struct Votes {
     total: u64,
     tie_breaker: Option<NodeId>,
     witness: bool,
+    /// Always false outside of the simulator's mutations.
+    #[serde(skip)]
+    half_is_majority: bool,
 }
 
 /// Where votes beyond those of nodes come from.
@@ -72,7 +75,7 @@ impl Votes {
             Arbiter::Witness => (None, true),
         };
         let total = nodes.values().map(|votes| u64::from(*votes)).sum::<u64>() + u64::from(witness);
-        Self { nodes, total, tie_breaker, witness }
+        Self { nodes, total, tie_breaker, witness, half_is_majority: false }
     }
 
     /// All configured votes, the witness's included.
@@ -98,7 +101,7 @@ impl Votes {
     pub fn quorum(&self, nodes: &NodeSet, with_witness: bool) -> Rule {
         let own = self.of(nodes);
         let votes = own + u64::from(self.witness && with_witness);
-        if 2 * own > self.total {
+        if 2 * own > self.total || (self.half_is_majority && 2 * own == self.total) {
             Rule::Majority
         } else if 2 * votes > self.total {
             Rule::WitnessMajority
@@ -118,6 +121,11 @@ impl Votes {
             Rule::Majority | Rule::WitnessMajority => true,
             Rule::TieBreaker | Rule::HalfWithout | Rule::Minority => false,
         }
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(crate) fn break_majority(&mut self) {
+        self.half_is_majority = true;
     }
 
     /// The table as it goes into the identity of a view.

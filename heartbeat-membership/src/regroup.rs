@@ -83,6 +83,12 @@ impl Regroup {
         }
     }
 
+    /// The view that this node has announced pruning for, or is about to, and that is not installed.
+    pub(crate) fn announced(&self) -> Option<ViewId> {
+        let decided = self.decision.as_ref().filter(|_| self.stage == Stage::Pruning).map(|accepted| accepted.view.id);
+        self.bound.as_ref().map(|view| view.id).or(decided)
+    }
+
     pub(crate) fn is_active(&self) -> bool {
         self.stage != Stage::Stabilized
     }

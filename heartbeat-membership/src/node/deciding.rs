@@ -7,6 +7,7 @@ use crate::action::Action;
 use crate::ids::{Incarnation, NodeId};
 use crate::membership::{HaltReason, Membership, MembershipAction, Newest};
 use crate::message::regroup::Decision;
+use crate::mutation::Mutation;
 use crate::nodeset::NodeSet;
 use crate::refusal::Refusal;
 use crate::regroup::{Accepted, Stage, StageEvent};
@@ -38,7 +39,7 @@ impl Node {
                 (group, view.id.number.max(regroup.highest_bound).saturating_add(1))
             }
             None => {
-                let may_form = |set: &NodeSet| votes.may_form(set, witness);
+                let may_form = |set: &NodeSet| self.enough_to_form(membership, set);
                 let group = graph.best_group(&component.and(&regroup.may_form), votes, may_form);
                 (group, view::first_of_epoch(membership.epoch.saturating_add(1)))
             }
@@ -133,7 +134,9 @@ impl Node {
         }
         let Some(accepted) = &regroup.decision else { return Err(Refusal::OldSequence) };
         regroup.highest_bound = regroup.highest_bound.max(accepted.view.id.number);
-        regroup.bound = Some(accepted.view.clone());
+        if self.mutation != Some(Mutation::NoBinding) {
+            regroup.bound = Some(accepted.view.clone());
+        }
         regroup.step(StageEvent::Bound, now.mono_ns);
         regroup.mark(local, Stage::Pruning);
         self.persist();
@@ -158,6 +161,7 @@ impl Node {
                     && decision.view.number > view.id.number
             }
             None if membership.regroup.joining.is_some() => true,
+            None if self.breaks(Mutation::TieBreakerForms) => true,
             None => membership.votes.may_form(&decision.members, true),
         };
         if sound { Ok(()) } else { Err(Refusal::BadDecision) }

@@ -214,7 +214,7 @@ impl Node {
             sequence: membership.regroup.sequence,
             stage: membership.regroup.stage,
             epoch: membership.epoch,
-            bound: membership.regroup.bound.as_ref().map(|view| view.id),
+            bound: membership.regroup.announced(),
         };
         if membership.persisted.as_ref() != Some(&record) {
             membership.persisted = Some(record.clone());

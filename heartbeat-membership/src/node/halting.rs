@@ -7,6 +7,7 @@ use crate::ids::{Incarnation, NodeId};
 use crate::input::ControlMessage;
 use crate::membership::{HaltReason, MembershipAction};
 use crate::message::{Kind, Poison};
+use crate::mutation::Mutation;
 use crate::refusal::Refusal;
 use crate::regroup::Regroup;
 use crate::time::{Now, SECOND_NS};
@@ -74,7 +75,7 @@ impl Node {
             return Err(Refusal::NoMembership);
         }
         let poison = Poison::decode(&message.body).map_err(|_| Refusal::Malformed)?;
-        if poison.incarnation != self.incarnation {
+        if poison.incarnation != self.incarnation && !self.breaks(Mutation::AnyPoison) {
             return Err(Refusal::OtherIncarnation);
         }
         self.halt(now, HaltReason::Poisoned);

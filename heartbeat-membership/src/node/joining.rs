@@ -6,6 +6,7 @@ use crate::input::ControlMessage;
 use crate::membership::Membership;
 use crate::message::regroup::Reason;
 use crate::message::{Join, Kind};
+use crate::mutation::Mutation;
 use crate::nodeset::NodeSet;
 use crate::refusal::Refusal;
 use crate::regroup::Stage;
@@ -23,9 +24,7 @@ impl Node {
         }
         let ready = self.may_form_now() && {
             let heard = self.heard_nodes();
-            self.membership
-                .as_ref()
-                .is_some_and(|membership| membership.votes.may_form(&heard, membership.witness_ns.is_some()))
+            self.membership.as_ref().is_some_and(|membership| self.enough_to_form(membership, &heard))
         };
         let rank = self.heard_nodes().iter().take_while(|id| *id < self.config.local).count();
         let patience_ns = self.config.timing.regroup_tick_ns().saturating_mul(4).saturating_mul(rank as u64);
@@ -61,7 +60,7 @@ impl Node {
     /// have changed since, and its lease may outlive the view that this node has left.
     pub(super) fn may_form_now(&self) -> bool {
         let Some(membership) = &self.membership else { return false };
-        if self.wait_over_ns(membership) <= self.now.mono_ns {
+        if self.wait_over_ns(membership) <= self.now.mono_ns || self.breaks(Mutation::NoWait) {
             return true;
         }
         self.peers.values().all(|peer| {
@@ -131,6 +130,15 @@ impl Node {
         for id in hears.without(&NodeSet::of(self.config.local)).iter() {
             self.send_counting(id, Kind::Join, &body);
         }
+    }
+
+    /// Whether these nodes, with the witness if this node holds it, may form a cluster.
+    pub(super) fn enough_to_form(&self, membership: &Membership, nodes: &NodeSet) -> bool {
+        let witness = membership.witness_ns.is_some();
+        if self.breaks(Mutation::TieBreakerForms) {
+            return membership.votes.quorum(nodes, witness).holds();
+        }
+        membership.votes.may_form(nodes, witness)
     }
 
     fn heard_nodes(&self) -> NodeSet {

@@ -4,6 +4,7 @@ use super::{Node, Reason as Wakeup};
 use crate::ids::NodeId;
 use crate::membership::Membership;
 use crate::message::regroup::Reason;
+use crate::mutation::Mutation;
 use crate::nodeset::NodeSet;
 use crate::regroup::{Stage, StageEvent};
 use crate::time::Now;
@@ -60,6 +61,9 @@ impl Node {
         trigger: Option<NodeId>,
         lost: NodeSet,
     ) {
+        if self.breaks(Mutation::NoBinding) {
+            self.peers.values_mut().for_each(|peer| peer.handshake.forgive(now.mono_ns));
+        }
         let Some(membership) = &mut self.membership else { return };
         membership.regroup.begin(sequence, reason, trigger, now.mono_ns);
         if membership.view.is_none() && membership.regroup.bound.is_none() {

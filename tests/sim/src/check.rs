@@ -1,6 +1,6 @@
 //! The invariants, in true time: what the cores say and do, against what really happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use heartbeat_membership::{Arbiter, CoreConfig, Incarnation, NodeId, NodeSet, Record, Timing, View, ViewId, Votes};
 
@@ -25,6 +25,8 @@ pub struct Checker {
     votes: Votes,
     views: BTreeMap<u64, ViewId>,
     predecessors: BTreeMap<ViewId, View>,
+    /// Every view that was installed anywhere.
+    known: Vec<View>,
     announced: BTreeMap<ViewId, BTreeSet<Life>>,
     installed: BTreeSet<ViewId>,
     safe: BTreeSet<Life>,
@@ -35,6 +37,8 @@ pub struct Checker {
     heard: BTreeMap<(NodeId, NodeId), u64>,
     /// When a gap of the length of the silence limit last ended or was seen.
     gaps: BTreeMap<(NodeId, NodeId), u64>,
+    /// Gaps longer than two intervals: when each ended and how long it was; the recent ones.
+    late: BTreeMap<(NodeId, NodeId), VecDeque<(u64, u64)>>,
     /// When a node last was dead, frozen or in another life.
     disturbed: BTreeMap<NodeId, u64>,
     /// Violations, in words.
@@ -71,6 +75,7 @@ impl Checker {
             votes: Votes::new(config, arbiter),
             views: BTreeMap::new(),
             predecessors: BTreeMap::new(),
+            known: Vec::new(),
             announced: BTreeMap::new(),
             installed: BTreeSet::new(),
             safe: BTreeSet::new(),
@@ -78,6 +83,7 @@ impl Checker {
             received: BTreeMap::new(),
             heard: BTreeMap::new(),
             gaps: BTreeMap::new(),
+            late: BTreeMap::new(),
             disturbed: BTreeMap::new(),
             violations: Vec::new(),
             tally: Tally::default(),
@@ -89,6 +95,17 @@ impl Checker {
         let newest = self.received.entry((from, to)).or_default();
         *newest = (*newest).max(sent_ns);
         let pair = (from.0, to.0);
+        if let Some(heard_ns) = self.heard.get(&pair) {
+            let length_ns = true_ns.saturating_sub(*heard_ns);
+            if length_ns > 2 * self.timing.interval_ns {
+                let recent = self.late.entry(pair).or_default();
+                recent.push_back((true_ns, length_ns));
+                // A lease is 9 intervals long by default, and a gap longer than 2: five cover it.
+                if recent.len() > 8 {
+                    recent.pop_front();
+                }
+            }
+        }
         if self.is_long(pair, true_ns) {
             self.gaps.insert(pair, true_ns);
         }
@@ -129,6 +146,7 @@ impl Checker {
             return;
         }
         self.tally.views += 1;
+        self.known.push(view.clone());
         let announced = self.announced.get(&view.id).cloned().unwrap_or_default();
         for member in &view.members {
             let member = (*member.0, *member.1);
@@ -216,6 +234,14 @@ impl Checker {
         }
     }
 
+    /// Invariant 7 for a poison: it stops only whom a later view has left out.
+    pub fn poisoned(&mut self, life: Life, view: Option<&View>) {
+        let number = view.map_or(0, |view| view.id.number);
+        if !self.known.iter().any(|later| later.id.number > number && !later.has(life.0, life.1)) {
+            self.violations.push(format!("7: {life:?} was poisoned in view {number}, which nobody left it out of"));
+        }
+    }
+
     /// Invariant 7 for a lapse.
     pub fn lapsed(&mut self, of: Life, members: &NodeSet, since_ns: u64, true_ns: u64) {
         self.tally.suspended += 1;
@@ -226,15 +252,30 @@ impl Checker {
             .iter()
             .filter(|other| {
                 let disturbed = self.disturbed.get(other).is_some_and(|at| *at >= since_ns);
-                !disturbed
-                    && !self.was_cut((*other, of.0), since_ns, true_ns)
-                    && !self.was_cut((of.0, *other), since_ns, true_ns)
+                !disturbed && !self.was_late(*other, of.0, since_ns, true_ns)
             })
             .collect();
         sound.insert(of.0);
         if self.votes.quorum(&sound, false).holds() {
             self.violations.push(format!("7: the lease of {of:?} lapsed although it and {sound:?} heard each other"));
         }
+    }
+
+    /// Whether two nodes were late one way or the other for the silence limit in all, within what a lease looks back
+    /// on: a cut of one direction right after a cut of the other costs the echoes of both.
+    fn was_late(&self, a: NodeId, b: NodeId, since_ns: u64, true_ns: u64) -> bool {
+        let window_ns = self.timing.lease_ns() + 4 * self.timing.interval_ns;
+        let limit_ns = u64::from(self.timing.lost_after) * self.timing.interval_ns / 100 * 98;
+        let late_ns = |pair: (NodeId, NodeId)| {
+            let open_ns = self.heard.get(&pair).map_or(limit_ns, |heard_ns| true_ns.saturating_sub(*heard_ns));
+            let recent = self.late.get(&pair).into_iter().flatten();
+            let past_ns: u64 =
+                recent.filter(|(end_ns, _)| end_ns + window_ns > true_ns).map(|(_, length_ns)| *length_ns).sum();
+            past_ns + if open_ns > 2 * self.timing.interval_ns { open_ns } else { 0 }
+        };
+        self.was_cut((a, b), since_ns, true_ns)
+            || self.was_cut((b, a), since_ns, true_ns)
+            || late_ns((a, b)) + late_ns((b, a)) >= limit_ns
     }
 
     fn was_cut(&self, pair: (NodeId, NodeId), since_ns: u64, true_ns: u64) -> bool {

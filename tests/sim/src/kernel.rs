@@ -67,7 +67,13 @@ impl Kernel {
         let Some(peer) = self.peers.get_mut(&peer) else { return 0 };
         peer.accepted = None;
         peer.echo_ns = 0;
-        peer.links.values().map(|link| link.stamp_ns).max().unwrap_or(0)
+        peer.newest()
+    }
+
+    /// The newest stamp of a peer.
+    #[must_use]
+    pub fn newest(&self, peer: NodeId) -> u64 {
+        self.peers.get(&peer).map_or(0, Peer::newest)
     }
 
     /// The incarnation that is accepted.
@@ -223,6 +229,12 @@ impl Kernel {
             }));
         }
         (told, next_ns.max(now_ns + 1))
+    }
+}
+
+impl Peer {
+    fn newest(&self) -> u64 {
+        self.links.values().map(|link| link.stamp_ns).max().unwrap_or(0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One run from one seed.
 
+use heartbeat_membership::mutation::Mutation;
 use heartbeat_membership::{
     Arbiter, ConfigDigest, CoreConfig, NetworkConfig, NetworkId, NetworkRole, NodeConfig, NodeId, Timing,
 };
@@ -46,14 +47,31 @@ pub fn cluster(nodes: u16, interval_ns: u64) -> CoreConfig {
     }
 }
 
+/// What is broken on purpose in a run, so that the checkers prove that they notice.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Broken {
+    /// A rule of the core.
+    pub rule: Option<Mutation>,
+    /// The driver binds without clearing the kernel.
+    pub echo_after_binding: bool,
+}
+
 /// Runs the mixed faults of this seed for about a minute, then heals and waits until all are in.
 #[must_use]
 pub fn mixed(seed: u64, nodes: u16) -> Outcome {
+    broken(seed, nodes, Broken::default())
+}
+
+/// The same with something broken on purpose.
+#[must_use]
+pub fn broken(seed: u64, nodes: u16, broken: Broken) -> Outcome {
     let mut random = Random::new(seed ^ 0x5eed);
     let interval_ns = [300 * MS, 600 * MS, 1_200 * MS][random.index(3)];
     let arbiter = if nodes.is_multiple_of(2) { Arbiter::TieBreaker(None) } else { Arbiter::Majority };
     let config = cluster(nodes, interval_ns);
     let mut world = World::new(config, arbiter, seed);
+    world.mutation = broken.rule;
+    world.echo_after_binding = broken.echo_after_binding;
     for index in 0..world.machines.len() {
         let delay_ns = world.random.below(4 * interval_ns);
         world.after(delay_ns, Happening::Start(index));

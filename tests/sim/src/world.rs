@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heartbeat_membership::{
-    Action, Arbiter, ControlMessage, CoreConfig, Detail, Enforcement, Event, EventId, Incarnation, Input,
-    MembershipAction, MembershipInput, NetworkId, Newest, NodeId, NodeSet,
+    Action, Arbiter, ControlMessage, CoreConfig, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input,
+    MembershipAction, MembershipInput, NetworkId, Newest, NodeId, NodeSet, mutation::Mutation,
 };
 
 use crate::check::{Checker, Standing};
@@ -73,6 +73,10 @@ pub struct World {
     pub log: Vec<String>,
     /// Datagrams that an eavesdropper has kept.
     pub captured: Vec<(usize, Frame)>,
+    /// A rule of the core that is broken on purpose.
+    pub mutation: Option<Mutation>,
+    /// The driver binds without clearing the kernel: it goes on echoing whom the decision leaves out.
+    pub echo_after_binding: bool,
     /// Control messages sent, and their bytes.
     pub sent: (u64, u64),
     stop_time_ns: u64,
@@ -107,6 +111,8 @@ impl World {
             delay_ns: 200_000,
             log: Vec::new(),
             captured: Vec::new(),
+            mutation: None,
+            echo_after_binding: false,
             sent: (0, 0),
             queue: BTreeMap::new(),
             order: 0,
@@ -236,6 +242,9 @@ impl World {
         let incarnation = if machine.disk.incarnation == 0 { 1 + true_ns / 1000 } else { machine.disk.incarnation + 1 };
         let id = machine.id;
         machine.start(&self.config, self.arbiter, self.stop_time_ns, incarnation, true_ns);
+        if let (Some(core), Some(mutation)) = (&mut machine.core, self.mutation) {
+            core.mutate(mutation);
+        }
         let life = machine.life;
         self.note(|| format!("node {id} starts as {incarnation}"));
         self.checker.disturb(id, true_ns);
@@ -443,8 +452,12 @@ impl World {
                 self.machines[index].record = Some(record);
             }
             MembershipAction::Bind { sequence, exclude } => {
-                let kernel = &mut machine.kernel;
-                let newest = exclude.iter().map(|peer| Newest { peer: *peer, stamp_ns: kernel.clear(*peer) }).collect();
+                let (kernel, clears) = (&mut machine.kernel, !self.echo_after_binding);
+                let newest = |peer: &NodeId| {
+                    let stamp_ns = if clears { kernel.clear(*peer) } else { kernel.newest(*peer) };
+                    Newest { peer: *peer, stamp_ns }
+                };
+                let newest = exclude.iter().map(newest).collect();
                 self.note(|| format!("node {} binds itself against {exclude:?} at {sequence}", life.0));
                 let bound = Input::Membership(MembershipInput::Bound { sequence, newest });
                 if let Some(core) = &mut self.machines[index].core {
@@ -468,6 +481,10 @@ impl World {
                 self.checker.installing(life, &view, predecessor.as_ref(), waited || all_here);
             }
             MembershipAction::Halt(reason) => {
+                if reason == HaltReason::Poisoned {
+                    self.checker.poisoned(life, machine.view.as_ref());
+                }
+                let machine = &mut self.machines[index];
                 machine.view = None;
                 machine.lease_end_ns = 0;
                 self.note(|| format!("node {} halts: {reason:?}", life.0));

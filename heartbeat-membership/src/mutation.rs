@@ -1,0 +1,16 @@
+//! Rules that can be broken on purpose. A checker that misses one of them checks nothing.
+
+/// A broken rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Exactly half of the votes is a majority.
+    HalfIsMajority,
+    /// A new incarnation forms without having waited for earlier leases to end.
+    NoWait,
+    /// A node that announced pruning for one decision obeys another, and listens again to whom the first left out.
+    NoBinding,
+    /// The tie-breaker's half may form.
+    TieBreakerForms,
+    /// A poison stops whichever incarnation receives it.
+    AnyPoison,
+}
