@@ -5,7 +5,7 @@ use heartbeat_common::{
     decode::Heartbeat,
     ids,
     notice::{NOTICE_FLAG_FIRST, NOTICE_OTHER_INCARNATION, NOTICE_RESTORED, Notice},
-    records::{Arrival, IntervalRecord},
+    records::{Arrival, IntervalRecord, PeerRecord},
     reject::Reject,
 };
 
@@ -41,7 +41,22 @@ pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> 
         notify::count(|counters| &mut counters.contended);
         return Ok(Booked::Contended);
     }
-    let result = account(link, peer, verdict, heartbeat, clock::monotonic_ns);
+    // Userspace writes 0 before it changes anything, and the next incarnation last: what was read between two sights of the
+    // same incarnation belongs to it. Else a heartbeat of the old one could open the window of its successor.
+    let expected = PeerRecord {
+        incarnation,
+        epoch: atomic::load(&peer.epoch),
+        address: [0; 16],
+        unicast_start: atomic::load(&peer.unicast_start),
+        multicast_start: atomic::load(&peer.multicast_start),
+        since_ns: atomic::load(&peer.since_ns),
+        present: 1,
+    };
+    if atomic::load(&peer.incarnation) != incarnation {
+        atomic::store_release(&mut link.lock, lock + 2);
+        return Err(Reject::WrongIncarnation);
+    }
+    let result = account(link, &expected, verdict, heartbeat, clock::monotonic_ns);
     let arrival = result.map(|accounted| (accounted, next_arrival(link, heartbeat, accounted.stamp_ns)));
     if let Ok((accounted, (slot, arrival))) = &arrival {
         if let Some(record) = maps::ARRIVALS.get_ptr_mut(index) {
@@ -65,7 +80,7 @@ pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> 
             deadline_ns: 0,
             judged_ns: accounted.stamp_ns,
             incarnation: heartbeat.incarnation,
-            length_ns: accounted.stamp_ns.saturating_sub(peer.since_ns),
+            length_ns: accounted.stamp_ns.saturating_sub(expected.since_ns),
             episode: verdict.episode,
             sent_ns: heartbeat.sent_ns,
             previous_sent_ns: restored.previous_sent_ns,

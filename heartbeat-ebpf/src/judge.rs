@@ -116,12 +116,15 @@ impl JudgeTables for JudgeMaps {
     #[inline(always)]
     fn expected(self, link: u32) -> Option<Expected> {
         let peer = maps::PEERS.get(link)?;
-        // `incarnation` is written last: what is read after it belongs to it.
-        Some(Expected {
-            incarnation: atomic::load(&peer.incarnation),
-            epoch: atomic::load(&peer.epoch),
-            since_ns: atomic::load(&peer.since_ns),
-        })
+        // Userspace writes 0 before it changes anything, and the next incarnation last: what was read between two sights
+        // of the same incarnation belongs to it. A link that is just being changed is judged in the next run.
+        let incarnation = atomic::load(&peer.incarnation);
+        let (epoch, since_ns) = (atomic::load(&peer.epoch), atomic::load(&peer.since_ns));
+        if atomic::load(&peer.incarnation) == incarnation {
+            Some(Expected { incarnation, epoch, since_ns })
+        } else {
+            None
+        }
     }
 
     #[inline(always)]
