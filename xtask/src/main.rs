@@ -1,5 +1,6 @@
 //! The one command surface of the workspace: what people type and what CI runs.
 
+mod bench;
 mod ci;
 mod environment;
 mod exec;
@@ -27,6 +28,7 @@ enum Command {
     Test(test::Arguments),
     Sim(sim::Arguments),
     Ci(ci::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,46 @@
+//! Benchmarks of the data plane on this machine; `cargo xtask bench` builds and starts them as root.
+
+mod arena;
+mod cost;
+mod cpu;
+mod frames;
+mod generator;
+mod paced;
+mod probe;
+mod programs;
+mod receiver;
+mod report;
+mod scene;
+mod soak;
+mod throughput;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about, long_about = None)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Cost(cost::Arguments),
+    Throughput(throughput::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Cost(arguments) => cost::run(&arguments),
+        Command::Throughput(arguments) => throughput::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! An independent look at whether CPUs run at all: one thread on each, above everything else, that wakes every millisecond.
+//!
+//! A virtual CPU that the host takes away stops this thread as it stops the data plane. So does a kernel that does not
+//! let go of a CPU for milliseconds (softirqs): such gaps are in the list as well.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use heartbeat_user::clock;
+use serde::Serialize;
+
+use crate::cpu::{self, Priority, THIS_THREAD};
+
+const PERIOD: Duration = Duration::from_millis(1);
+/// What counts as a stop.
+pub(crate) const GAP_NS: u64 = 5_000_000;
+const PRIORITY: Priority = Priority::Fifo(99);
+
+/// A time in which a CPU did not run the probe.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Gap {
+    /// The CPU.
+    pub(crate) cpu: usize,
+    /// Last sign of life, CLOCK_MONOTONIC nanoseconds.
+    pub(crate) from_ns: u64,
+    /// Next sign of life.
+    pub(crate) to_ns: u64,
+}
+
+impl Gap {
+    /// Did it cover any part of this time?
+    pub(crate) fn overlaps(&self, from_ns: u64, to_ns: u64) -> bool {
+        self.from_ns <= to_ns && from_ns <= self.to_ns
+    }
+
+    /// How long it was.
+    pub(crate) fn length_ns(&self) -> u64 {
+        self.to_ns.saturating_sub(self.from_ns)
+    }
+}
+
+/// The threads.
+pub(crate) struct Probe {
+    stop: &'static AtomicBool,
+    threads: Vec<JoinHandle<Result<Vec<Gap>>>>,
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+impl Probe {
+    /// Starts one thread on each CPU; there is one probe in a process.
+    pub(crate) fn start() -> Result<Self> {
+        let threads = (0..cpu::online()?).map(|cpu| thread::spawn(move || watch(cpu))).collect();
+        Ok(Self { stop: &STOP, threads })
+    }
+
+    /// Ends the threads and returns the gaps of all CPUs.
+    pub(crate) fn stop(self) -> Result<Vec<Gap>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut gaps = Vec::new();
+        for thread in self.threads {
+            let watched = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            gaps.extend(watched.context("the probe failed")?);
+        }
+        gaps.sort_by_key(|gap| gap.from_ns);
+        Ok(gaps)
+    }
+}
+
+fn watch(cpu: usize) -> Result<Vec<Gap>> {
+    cpu::pin(THIS_THREAD, cpu)?;
+    cpu::schedule(THIS_THREAD, PRIORITY)?;
+    let mut gaps = Vec::new();
+    let mut last_ns = clock::monotonic_ns();
+    while !STOP.load(Ordering::Relaxed) {
+        thread::sleep(PERIOD);
+        let now_ns = clock::monotonic_ns();
+        if now_ns - last_ns > GAP_NS {
+            gaps.push(Gap { cpu, from_ns: last_ns, to_ns: now_ns });
+        }
+        last_ns = now_ns;
+    }
+    Ok(gaps)
+}
