@@ -33,7 +33,7 @@ fn seeds_that_found_something() {
 #[test]
 fn mixed_faults_break_no_invariant() {
     let mut total = Tally::default();
-    for seed in 1..=40 {
+    for seed in 1..=20 {
         for nodes in 2..=6 {
             let tally = assert_sound(seed, nodes, "");
             total.views += tally.views;
@@ -44,6 +44,6 @@ fn mixed_faults_break_no_invariant() {
         }
     }
     // Runs in which nothing happens would pass as well.
-    assert!(total.views > 500 && total.removals > 300 && total.safe > 100, "{total:?}");
-    assert!(total.suspended > 10 && total.joined > 500, "{total:?}");
+    assert!(total.views > 250 && total.removals > 150 && total.safe > 50, "{total:?}");
+    assert!(total.suspended > 5 && total.joined > 250, "{total:?}");
 }
