@@ -331,6 +331,20 @@ pub struct JudgeRecord {
     pub stalls: StallRecord,
 }
 
+/// Room for what the membership core must find again: a view of 1,024 members takes about 32 KiB as JSON.
+pub const MEMBERSHIP_BYTES: usize = 65_528;
+
+/// MEMBERSHIP: what the core wrote down before a message that follows from it left; only a restarted controller reads it.
+/// Writer: userspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct MembershipRecord {
+    /// Bytes in use; written last, after it has been 0.
+    pub length: u64,
+    /// The core's record as JSON.
+    pub bytes: [u8; MEMBERSHIP_BYTES],
+}
+
 /// REJECTS: datagrams refused, one field for each reason in the order of [`Reject`]. Writer: the XDP program, each CPU
 /// its own copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -418,6 +432,7 @@ assert_sizes! {
     ActiveRecord = 8,
     VerdictRecord = 64,
     JudgeRecord = 96,
+    MembershipRecord = 65_536,
     RejectRecord = 8 * Reject::COUNT,
     CounterRecord = 40,
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use heartbeat_common::{
     notice::{Notice, RING_BYTES},
     records::{
-        ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord, LinkRecord,
+        ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord, LinkRecord, MembershipRecord,
         NetworkTable, NodeRecord, PeerRecord, RejectRecord, SequenceRecord, TimingRecord, VerdictRecord,
     },
 };
@@ -38,6 +38,10 @@ pub(crate) static TIMING: Array<TimingRecord, 1> = Array::new();
 pub(crate) static ACTIVE: Array<ActiveRecord, SIZED_BY_LOADER> = Array::new();
 #[btf_map]
 pub(crate) static SEQ: Array<SequenceRecord, SIZED_BY_LOADER, MAPPED> = Array::new();
+
+/// Kept here only so that it is made, pinned and adopted with the others; no program reads it.
+#[btf_map]
+pub(crate) static MEMBERSHIP: Array<MembershipRecord, 1, MAPPED> = Array::new();
 
 #[btf_map]
 pub(crate) static LINKS: Array<LinkRecord, SIZED_BY_LOADER, MAPPED> = Array::new();

@@ -44,6 +44,16 @@ impl Config {
         Self::parse(path, &text, &host_name.to_string_lossy())
     }
 
+    /// A problem with one key of this configuration, found after it was read: `place` is its path, as `quorum.witness`.
+    #[must_use]
+    pub fn problem(&self, place: &str, message: &str, allowed: &str) -> ConfigError {
+        let key = place.split_once('.').map_or_else(|| place.to_owned(), |(table, key)| format!("[{table}] {key}"));
+        let table = place.split('.').next().unwrap_or(place);
+        let line = self.places.line(place).or_else(|| self.places.line(table));
+        let problem = Problem { line, key, message: message.to_owned(), allowed: Some(allowed.to_owned()) };
+        ConfigError::new(&self.file, vec![problem])
+    }
+
     /// Checks `text` as the content of the file `path` on the machine `host_name`.
     ///
     /// # Errors

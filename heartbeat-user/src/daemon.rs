@@ -1,6 +1,8 @@
 //! The node: everything started in order, watched, and taken down in order.
 
 mod events;
+mod hooks;
+mod membership;
 mod readable;
 mod relay;
 mod source;
@@ -9,7 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use heartbeat_common::auth::HeartbeatKey;
-use heartbeat_membership::{Node, Now};
+use heartbeat_membership::{Node, Now, membership::Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::source::NodeSource;
@@ -44,6 +46,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     // Before any thread: what is locked now never faults later.
     let memory_locked = realtime::lock_memory();
     let machine = check_machine(&config)?;
+    let arbiter = membership::arbiter(&config)?;
     let mut store = IncarnationStore::open(&config.local.state_dir)?;
     let listener = api::Listener::bind(&config.local.run_dir)?;
     let log = EventLog::open(config.local.node, &config.local.state_dir)
@@ -83,7 +86,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         let _context = runtime.enter();
         start_trace(&mut dataplane, &runtime)?;
     }
-    let core = core(&config, &dataplane)?;
+    let core = core(&config, &dataplane, membership::settings(arbiter, &dataplane, store.epoch()))?;
     let accepted = accepted(&dataplane, &config);
     let lanes = lanes(&config, &sockets, &routes);
     let sockets_at_exit = sockets.clone();
@@ -99,6 +102,9 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         slack_ns: config.timing.slack_ns(),
         priority: config.local.rt_priority,
         accepted,
+        counting: membership::counting_networks(&config),
+        hang_timeout_ns: config.timing.hang_timeout_ns,
+        epoch: store.epoch(),
     })
     .context("the reactor cannot be started")?;
     let sender = Sender::start(sender::Setup {
@@ -219,7 +225,7 @@ fn signer(config: &Config, keys: &[(u8, DerivedKeys)]) -> Signer {
     }
 }
 
-fn core(config: &Config, dataplane: &Dataplane) -> Result<Node> {
+fn core(config: &Config, dataplane: &Dataplane, settings: Settings) -> Result<Node> {
     let identity = match dataplane.adoption {
         Adoption::Adopted(_) => identity::adopted(dataplane.incarnation, config, &dataplane.memory),
         Adoption::Fresh(_) => identity::fresh(dataplane.incarnation),
@@ -227,7 +233,7 @@ fn core(config: &Config, dataplane: &Dataplane) -> Result<Node> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gave no random bytes: {error}"))?;
     let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
-    Node::new(core_config::core_config(config), identity, seed, now).context("the core refuses the configuration")
+    Node::with_membership(core_config::core_config(config), settings, identity, seed, now).context("the core refuses the configuration")
 }
 
 fn accepted(dataplane: &Dataplane, config: &Config) -> BTreeMap<u16, u64> {

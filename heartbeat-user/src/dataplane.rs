@@ -132,10 +132,28 @@ pub fn prepare(config: &Config) -> Result<Preparation> {
     })?;
     let adoption = match pins.inspect(&owner, sizes) {
         Found::Nothing => Adoption::Fresh(None),
-        Found::Adoptable(record) => Adoption::Adopted(record),
+        Found::Adoptable(record) => match interrupted(&record) {
+            None => Adoption::Adopted(record),
+            Some(reason) => Adoption::Fresh(Some(reason.to_owned())),
+        },
         Found::Refused(reason) => Adoption::Fresh(Some(reason)),
     };
     Ok(Preparation { owner, sizes, pins: Some((pins, lock)), adoption })
+}
+
+/// Why a controller that was in a view cannot go on where it was (membership.md 3.5): the others may have removed it
+/// meanwhile, or it was bound to a decision that only its memory knew.
+fn interrupted(record: &NodeRecord) -> Option<&'static str> {
+    if record.view == 0 {
+        return None;
+    }
+    if record.stage != 0 {
+        Some("it was in the middle of a regroup")
+    } else if record.lease_end_ns <= crate::clock::boottime_ns() {
+        Some("its lease has ended")
+    } else {
+        None
+    }
 }
 
 impl Dataplane {

@@ -12,6 +12,8 @@ use thiserror::Error;
 
 const FILE_NAME: &str = "incarnation";
 const NEW_FILE_NAME: &str = "incarnation.new";
+const EPOCH_NAME: &str = "epoch";
+const NEW_EPOCH_NAME: &str = "epoch.new";
 const LOCK_NAME: &str = "lock";
 
 /// A u64 has 20 digits; what is longer is some other file.
@@ -22,6 +24,7 @@ const LONGEST_FILE: u64 = 64;
 pub struct IncarnationStore {
     state_dir: PathBuf,
     last: Option<u64>,
+    epoch: u32,
     _lock: File,
 }
 
@@ -93,7 +96,33 @@ impl IncarnationStore {
             ReadError::System(source) => directory(source),
             ReadError::NotANumber => IncarnationError::Unreadable { path: state_dir.join(FILE_NAME) },
         })?;
-        Ok(Self { state_dir: state_dir.to_owned(), last, _lock: lock })
+        let epoch = read(&state_dir.join(EPOCH_NAME)).map_err(|error| match error {
+            ReadError::System(source) => directory(source),
+            ReadError::NotANumber => IncarnationError::Unreadable { path: state_dir.join(EPOCH_NAME) },
+        })?;
+        let epoch = u32::try_from(epoch.unwrap_or(0))
+            .map_err(|_| IncarnationError::Unreadable { path: state_dir.join(EPOCH_NAME) })?;
+        Ok(Self { state_dir: state_dir.to_owned(), last, epoch, _lock: lock })
+    }
+
+    /// The highest form epoch that was persisted; 0 on a new disk.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Makes a form epoch durable; a lower one than is persisted changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`IncarnationError::Unwritable`]; the old one is there then.
+    pub fn persist_epoch(&mut self, epoch: u32) -> Result<(), IncarnationError> {
+        if epoch > self.epoch {
+            write(&self.state_dir, NEW_EPOCH_NAME, EPOCH_NAME, u64::from(epoch))
+                .map_err(|source| IncarnationError::Unwritable { path: self.state_dir.clone(), source })?;
+            self.epoch = epoch;
+        }
+        Ok(())
     }
 
     /// The incarnation that was persisted last; nothing on a new disk.
@@ -118,7 +147,7 @@ impl IncarnationStore {
             None => 1,
         };
         let incarnation = next.max(now_unix_ns).max(at_least);
-        write(&self.state_dir, incarnation)
+        write(&self.state_dir, NEW_FILE_NAME, FILE_NAME, incarnation)
             .map_err(|source| IncarnationError::Unwritable { path: self.state_dir.clone(), source })?;
         self.last = Some(incarnation);
         Ok(incarnation)
@@ -143,12 +172,12 @@ fn read(path: &Path) -> Result<Option<u64>, ReadError> {
 }
 
 /// The old value or the new one is there after a crash at any point: the name moves only to durable bytes.
-fn write(state_dir: &Path, incarnation: u64) -> io::Result<()> {
-    let new = state_dir.join(NEW_FILE_NAME);
+fn write(state_dir: &Path, new_name: &str, name: &str, number: u64) -> io::Result<()> {
+    let new = state_dir.join(new_name);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(format!("{incarnation}\n").as_bytes())?;
+    file.write_all(format!("{number}\n").as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(new, state_dir.join(FILE_NAME))?;
+    std::fs::rename(new, state_dir.join(name))?;
     File::open(state_dir)?.sync_all()
 }
 
@@ -178,6 +207,19 @@ mod tests {
     fn a_clock_at_zero_on_a_new_disk_gives_a_valid_incarnation() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(IncarnationStore::open(directory.path()).unwrap().take(0, 0).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_form_epoch_only_grows_and_outlives_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = IncarnationStore::open(directory.path()).unwrap();
+        assert_eq!(store.epoch(), 0);
+        store.persist_epoch(3).unwrap();
+        store.persist_epoch(2).unwrap();
+        drop(store);
+        assert_eq!(IncarnationStore::open(directory.path()).unwrap().epoch(), 3);
+        std::fs::write(directory.path().join(EPOCH_NAME), "99999999999").unwrap();
+        assert!(matches!(IncarnationStore::open(directory.path()), Err(IncarnationError::Unreadable { .. })));
     }
 
     #[test]

@@ -6,8 +6,11 @@
 //! through bounded queues that never block it.
 
 mod actions;
+mod clock_watch;
 pub mod core_config;
+mod hang_watch;
 pub mod identity;
+pub mod membership;
 mod notices;
 pub mod queue;
 mod receive;
@@ -33,6 +36,8 @@ use nix::sys::{
 };
 
 use self::{
+    clock_watch::ClockWatch,
+    hang_watch::HangWatch,
     queue::{Command, Mailbox, Report},
     receive::Receiver,
     statistics::ReactorStatistics,
@@ -80,6 +85,12 @@ pub struct Setup {
     pub priority: u8,
     /// Accepted incarnations of adopted peers.
     pub accepted: BTreeMap<u16, u64>,
+    /// Networks on which hearing a peer counts: internal and mixed ones.
+    pub counting: Vec<u8>,
+    /// How long a peer's controller may be frozen.
+    pub hang_timeout_ns: u64,
+    /// Highest form epoch on disk.
+    pub epoch: u32,
 }
 
 /// A reactor at work.
@@ -146,6 +157,15 @@ struct Loop {
     mailbox: Arc<Mailbox>,
     statistics: Arc<ReactorStatistics>,
     watch: JudgeWatch,
+    hang_watch: HangWatch,
+    clock_watch: ClockWatch,
+    counting: Vec<u8>,
+    /// Newest echo of each peer that the core has been told.
+    echoed: BTreeMap<u16, u64>,
+    /// Highest form epoch that is durable.
+    epoch: u32,
+    /// Nothing leaves until this epoch is durable.
+    awaited_epoch: Option<u32>,
     /// Accepted incarnation by node, as last written to PEERS.
     accepted: BTreeMap<u16, u64>,
     notices: VecDeque<Notice>,
@@ -167,6 +187,12 @@ impl Loop {
         let receiver = Receiver::new(&setup);
         Self {
             watch: JudgeWatch::new(setup.interval_ns, setup.slack_ns),
+            hang_watch: HangWatch::new(setup.hang_timeout_ns),
+            clock_watch: ClockWatch::new(setup.interval_ns, setup.slack_ns),
+            counting: setup.counting,
+            echoed: BTreeMap::new(),
+            epoch: setup.epoch,
+            awaited_epoch: None,
             receiver,
             core: setup.core,
             dataplane: setup.dataplane,
@@ -212,6 +238,8 @@ impl Loop {
         self.notice_own_stall(now_ns);
         self.take_commands();
         self.take_datagrams();
+        // After a stop of this controller, the lease is renewed from what the kernel has booked before it is tested.
+        self.feed_link_records();
         self.take_notices();
         self.watch_judge(now_ns);
         self.dataplane.scan(clock::monotonic_ns(), &mut self.notices);
@@ -266,6 +294,8 @@ impl Loop {
                 Some(Command::Leave) => self.feed(Input::Leave),
                 Some(Command::IncarnationTaken(incarnation)) => self.take_incarnation(incarnation),
                 Some(Command::ReadVerdicts) => self.read_verdicts(),
+                Some(Command::EpochPersisted(epoch)) => self.epoch_persisted(epoch),
+                Some(Command::ConfirmFenced(node)) => self.confirm_fenced(node),
                 None => break,
             }
         }

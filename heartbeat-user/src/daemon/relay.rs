@@ -8,6 +8,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     events::{StallLimiter, draft},
+    hooks::HookRunner,
     readable,
     source::NodeSource,
 };
@@ -42,6 +43,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
     let mut refusals = Refusals { limiter: BurstLimiter::new(rejects), unproven: Unproven::new(rejects) };
     let mut ring_full = counters.ring_full;
     let mut stalls = StallLimiter::default();
+    let hooks = HookRunner::start(source.hooks());
     let mut realtime_told = false;
     loop {
         tokio::select! {
@@ -66,7 +68,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
             match report {
                 Report::Event(event) => {
                     if let Some(draft) = stalls.pass(draft(&event, source.networks())) {
-                        source.log().record(draft);
+                        hooks.event(&source.log().record(draft));
                     }
                 }
                 Report::JudgeRestarted { ran_ns, found_ns, failure } => tell_judge(source, ran_ns, found_ns, failure),
@@ -74,6 +76,13 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
                     // Without one the node is mute: it ends, and says why, rather than pretend.
                     let incarnation = store.take(clock::realtime_ns(), at_least)?;
                     reactor.mailbox.command(Command::IncarnationTaken(incarnation));
+                }
+                Report::EpochNeeded(epoch) => {
+                    store.persist_epoch(epoch)?;
+                    reactor.mailbox.command(Command::EpochPersisted(epoch));
+                }
+                Report::RecordTooLong(length) => {
+                    tracing::error!("the core's record of {length} bytes does not fit: a restart will join anew");
                 }
                 Report::MessageTooLong { kind, length } => {
                     tracing::error!("a control message of kind {kind} with {length} bytes does not fit a datagram");

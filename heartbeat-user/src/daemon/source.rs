@@ -8,11 +8,11 @@ use std::{
 };
 
 use heartbeat_common::{records::CounterRecord, reject::Reject};
-use heartbeat_membership::{LinkState as CoreLinkState, Snapshot};
+use heartbeat_membership::{LinkState as CoreLinkState, NodeId, Snapshot, Stage as CoreStage};
 
 use crate::{
     api, clock,
-    config::Config,
+    config::{Config, Hooks},
     dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
     event::EventLog,
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
@@ -97,6 +97,10 @@ impl NodeSource {
         ((reactor.priority, reactor.realtime), (sender.priority, sender.realtime))
     }
 
+    pub(super) fn hooks(&self) -> Hooks {
+        self.config.local.hooks.clone()
+    }
+
     pub(super) fn log(&self) -> &EventLog {
         &self.log
     }
@@ -142,14 +146,20 @@ impl NodeSource {
             .map(|node| {
                 let own = node.id == self.config.local.node;
                 let peer = snapshot.and_then(|snapshot| snapshot.peers.iter().find(|peer| peer.id.0 == node.id));
-                let heard = peer.is_some_and(|peer| {
-                    peer.proven
-                        && peer.links.iter().any(|link| matches!(link.state, CoreLinkState::Up | CoreLinkState::Late))
-                });
+                let member = snapshot
+                    .and_then(|snapshot| snapshot.membership.as_ref()?.view.as_ref())
+                    .is_some_and(|view| view.members.contains_key(&NodeId(node.id)));
+                let state = if member {
+                    NodeState::Up
+                } else if own || peer.is_some_and(|peer| peer.proven) {
+                    NodeState::Joining
+                } else {
+                    NodeState::Down
+                };
                 Node {
                     id: node.id,
                     name: node.name.clone(),
-                    state: if own || heard { NodeState::Up } else { NodeState::Down },
+                    state,
                     votes: node.votes,
                     incarnation: if own {
                         self.memory.node.read(0).map_or(0, |record| record.incarnation)
@@ -257,8 +267,8 @@ impl api::Source for NodeSource {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 config_digest: hex::encode(self.config.digest()),
             },
-            view: View::default(),
-            regroup: Regroup { stage: Stage::Stabilized, sequence: 0 },
+            view: snapshot.as_ref().map(view).unwrap_or_default(),
+            regroup: snapshot.as_ref().map_or(Regroup { stage: Stage::Stabilized, sequence: 0 }, regroup),
             dataplane: self.dataplane(&counters),
             sender: self.sender(),
             nodes: self.nodes(snapshot.as_ref()),
@@ -286,6 +296,31 @@ impl api::Source for NodeSource {
     fn events(&self) -> &EventLog {
         &self.log
     }
+}
+
+fn view(snapshot: &Snapshot) -> View {
+    let Some(membership) = &snapshot.membership else { return View::default() };
+    let Some(view) = &membership.view else { return View::default() };
+    let left_ns = membership.lease_end_boot_ns.unwrap_or(0).saturating_sub(clock::boottime_ns());
+    View {
+        number: view.id.number,
+        members: view.members.keys().map(|node| node.0).collect(),
+        quorate: membership.quorate && left_ns > 0,
+        lease_left_ms: left_ns / 1_000_000,
+    }
+}
+
+fn regroup(snapshot: &Snapshot) -> Regroup {
+    let Some(membership) = &snapshot.membership else { return Regroup { stage: Stage::Stabilized, sequence: 0 } };
+    let stage = match membership.stage {
+        CoreStage::Activate => Stage::Activate,
+        CoreStage::Closing => Stage::Closing,
+        CoreStage::Pruning => Stage::Pruning,
+        CoreStage::Cleanup1 => Stage::CleanupOne,
+        CoreStage::Cleanup2 => Stage::CleanupTwo,
+        CoreStage::Stabilized => Stage::Stabilized,
+    };
+    Regroup { stage, sequence: membership.sequence }
 }
 
 fn status_mode(mode: Mode) -> StatusMode {

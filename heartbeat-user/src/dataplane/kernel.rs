@@ -88,6 +88,7 @@ impl Kernel {
             peer_verdicts: self.shared("PEER_VERDICTS", nodes)?,
             judge: self.shared("JUDGE_STATE", 1)?,
             sequences: self.shared("SEQ", links)?,
+            membership: self.shared("MEMBERSHIP", 1)?,
         })
     }
 

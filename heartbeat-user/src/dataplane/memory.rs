@@ -16,7 +16,7 @@ use bytemuck::Pod;
 use heartbeat_common::{
     ids,
     records::{
-        AdmissionRecord, ArrivalRecord, IntervalRecord, JudgeRecord, LinkRecord, NodeRecord, PeerRecord,
+        AdmissionRecord, ArrivalRecord, IntervalRecord, JudgeRecord, LinkRecord, MembershipRecord, NodeRecord, PeerRecord,
         SequenceRecord, VerdictRecord,
     },
 };
@@ -191,6 +191,8 @@ pub struct Memory {
     pub judge: Shared<JudgeRecord>,
     /// Sequence numbers, by link; nodes 0 is multicast.
     pub sequences: Shared<SequenceRecord>,
+    /// What the core wrote down.
+    pub membership: Shared<MembershipRecord>,
 }
 
 /// Entries of the maps for a cluster.
@@ -229,6 +231,7 @@ impl Memory {
             peer_verdicts: Shared::anonymous(nodes)?,
             judge: Shared::anonymous(1)?,
             sequences: Shared::anonymous(links)?,
+            membership: Shared::anonymous(1)?,
         })
     }
 }

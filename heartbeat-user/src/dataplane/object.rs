@@ -28,8 +28,9 @@ pub enum Entries {
 }
 
 /// Every map of the object, in the order in which they are listed to operators.
-pub const MAPS: [(&str, Entries); 19] = [
+pub const MAPS: [(&str, Entries); 20] = [
     ("NODE", Entries::Fixed),
+    ("MEMBERSHIP", Entries::Fixed),
     ("NETWORKS", Entries::Fixed),
     ("PEERS", Entries::Links),
     ("KEYS", Entries::Fixed),

@@ -18,6 +18,9 @@ use crate::{
 impl Loop {
     pub(super) fn act(&mut self) {
         for _action in 0..ACTIONS_PER_PASS {
+            if self.awaited_epoch.is_some() {
+                return;
+            }
             let Some(action) = self.core.poll_action() else { return };
             match action {
                 Action::Send { peer, network, kind, body } => self.send(peer, network, kind.byte(), &body),
@@ -41,7 +44,7 @@ impl Loop {
                     self.report(Report::IncarnationNeeded(at_least.0));
                 }
                 // The core is built without membership.
-                Action::Membership(_) => {}
+                Action::Membership(action) => self.act_membership(action),
                 Action::Event(event) => self.report(Report::Event(event)),
                 Action::Stop => {
                     self.stopping = true;

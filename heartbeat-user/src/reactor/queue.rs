@@ -24,6 +24,10 @@ pub enum Command {
     IncarnationTaken(u64),
     /// The ring has lost records: feed what the verdicts say.
     ReadVerdicts,
+    /// A form epoch has been persisted.
+    EpochPersisted(u32),
+    /// An operator, or a fencing agent, says that the node is off.
+    ConfirmFenced(u16),
 }
 
 /// What the reactor tells the rest of the program.
@@ -42,6 +46,10 @@ pub enum Report {
     },
     /// A new incarnation is needed: persist one that is at least this, then [`Command::IncarnationTaken`].
     IncarnationNeeded(u64),
+    /// A form epoch must be durable before the reactor goes on: persist it, then [`Command::EpochPersisted`].
+    EpochNeeded(u32),
+    /// The core's record does not fit the MEMBERSHIP map: a restart will not find it.
+    RecordTooLong(usize),
     /// A message could not be sent because it does not fit a datagram.
     MessageTooLong {
         /// Its kind.
