@@ -40,7 +40,8 @@ pub struct Restored {
 /// Books an authentic heartbeat of the accepted incarnation. `clock` is read once the sequence number has been accepted.
 ///
 /// # Errors
-/// [`Reject::Duplicate`] and [`Reject::TooOld`]; only the link's `duplicates` count has changed then.
+/// [`Reject::Duplicate`] and [`Reject::TooOld`]; only the link's `duplicates` count has changed then, and the record has been
+/// emptied where it was of an earlier epoch.
 #[inline(always)]
 pub fn account(
     link: &mut LinkRecord,

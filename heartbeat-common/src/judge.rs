@@ -200,14 +200,5 @@ pub fn end_run(now_ns: u64, timing: &TimingRecord, earliest_ns: Option<u64>, jud
     delay_ns
 }
 
-/// The state of a link for those who only see its verdict and its stamp.
-#[must_use]
-pub const fn is_heard(verdict: &VerdictRecord) -> bool {
-    match verdict.state {
-        STATE_INIT | STATE_LATE | STATE_SILENT => false,
-        _ => verdict.state == STATE_UP,
-    }
-}
-
 #[cfg(test)]
 mod tests;

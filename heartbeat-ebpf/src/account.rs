@@ -42,7 +42,8 @@ pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> 
         return Ok(Booked::Contended);
     }
     // Userspace writes 0 before it changes anything, and the next incarnation last: what was read between two sights of the
-    // same incarnation belongs to it. Else a heartbeat of the old one could open the window of its successor.
+    // same incarnation belongs to it. Else a heartbeat of the old one could open the window of its successor. And whoever
+    // clears the incarnation, then waits for an even lock, knows that no stamp moves any more (membership.md 2.1).
     let expected = PeerRecord {
         incarnation,
         epoch: atomic::load(&peer.epoch),
@@ -52,7 +53,8 @@ pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> 
         since_ns: atomic::load(&peer.since_ns),
         present: 1,
     };
-    if atomic::load(&peer.incarnation) != incarnation {
+    // The epoch too: the same incarnation may have been set again, with other window starts.
+    if atomic::load(&peer.incarnation) != incarnation || atomic::load(&peer.epoch) != expected.epoch {
         atomic::store_release(&mut link.lock, lock + 2);
         return Err(Reject::WrongIncarnation);
     }

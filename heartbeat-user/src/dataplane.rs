@@ -136,7 +136,13 @@ pub fn prepare(config: &Config) -> Result<Preparation> {
             None => Adoption::Adopted(record),
             Some(reason) => Adoption::Fresh(Some(reason.to_owned())),
         },
-        Found::Refused(reason) => Adoption::Fresh(Some(reason)),
+        Found::Refused { reason, here } => {
+            if !here {
+                // What is attached there is attached to interfaces of another namespace, whatever their numbers say.
+                pins.remove_all().context("what an earlier controller pinned cannot be removed")?;
+            }
+            Adoption::Fresh(Some(reason))
+        }
     };
     Ok(Preparation { owner, sizes, pins: Some((pins, lock)), adoption })
 }
@@ -202,6 +208,7 @@ impl Dataplane {
             peers::write_configured(&memory, config);
         }
         write_node(&memory, &tables.node, adopted);
+        let tables = LocalTables { node: memory.node.read(0).unwrap_or(tables.node), ..tables };
         let mut dataplane = Self {
             memory: Arc::new(memory),
             adoption,

@@ -79,7 +79,16 @@ pub fn attach(program: &mut Xdp, interface: &Interface, wanted: Wanted, pins: Op
     if let Some(pins) = pins {
         for (_, word, path) in pins.links().into_iter().filter(|(ifindex, _, _)| *ifindex == interface.index) {
             match Mode::of_pin(&word).filter(|mode| modes.contains(mode)) {
-                Some(mode) if replace(program, path.clone()) => return done(mode, true, steps_down),
+                Some(mode) if replace(program, path.clone()) => {
+                    if mode == Mode::Generic && wanted == Wanted::Auto {
+                        steps_down.push(format!(
+                            "generic XDP on {} goes on as the earlier controller attached it; an orderly restart tries \
+                             native XDP again",
+                            interface.name
+                        ));
+                    }
+                    return done(mode, true, steps_down);
+                }
                 // Of a mode that is not wanted now, or of an interface that has been made anew since.
                 Some(_) | None => unpin(&path),
             }

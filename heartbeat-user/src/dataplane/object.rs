@@ -4,6 +4,14 @@ use std::path::Path;
 
 use aya::{Ebpf, EbpfLoader, maps::Map, programs::ProgramError};
 
+use heartbeat_common::{
+    judge::scan::PeerSoFar,
+    records::{
+        ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord, LinkRecord,
+        MembershipRecord, NetworkTable, NodeRecord, PeerRecord, RejectRecord, SequenceRecord, TimingRecord, VerdictRecord,
+    },
+};
+
 use super::memory::Sizes;
 
 /// The object as it runs.
@@ -27,29 +35,39 @@ pub enum Entries {
     Nodes,
 }
 
-/// Every map of the object, in the order in which they are listed to operators.
-pub const MAPS: [(&str, Entries); 20] = [
-    ("NODE", Entries::Fixed),
-    ("MEMBERSHIP", Entries::Fixed),
-    ("NETWORKS", Entries::Fixed),
-    ("PEERS", Entries::Links),
-    ("KEYS", Entries::Fixed),
-    ("TIMING", Entries::Fixed),
-    ("ACTIVE", Entries::Links),
-    ("SEQ", Entries::Links),
-    ("LINKS", Entries::Links),
-    ("ARRIVALS", Entries::Links),
-    ("INTERVALS", Entries::Links),
-    ("ADMISSION", Entries::Links),
-    ("REJECTS", Entries::Fixed),
-    ("COUNTERS", Entries::Fixed),
-    ("VERDICTS", Entries::Links),
-    ("PEER_VERDICTS", Entries::Nodes),
-    ("JUDGE_STATE", Entries::Fixed),
-    ("JUDGE", Entries::Fixed),
-    ("JUDGE_SCAN", Entries::Fixed),
-    ("EVENTS", Entries::Fixed),
+/// Every map of the object with the size of its values, in the order in which they are listed to operators.
+pub const MAPS: [(&str, Entries, u32); 20] = [
+    ("NODE", Entries::Fixed, size::<NodeRecord>()),
+    ("MEMBERSHIP", Entries::Fixed, size::<MembershipRecord>()),
+    ("NETWORKS", Entries::Fixed, size::<NetworkTable>()),
+    ("PEERS", Entries::Links, size::<PeerRecord>()),
+    ("KEYS", Entries::Fixed, size::<KeyRecord>()),
+    ("TIMING", Entries::Fixed, size::<TimingRecord>()),
+    ("ACTIVE", Entries::Links, size::<ActiveRecord>()),
+    ("SEQ", Entries::Links, size::<SequenceRecord>()),
+    ("LINKS", Entries::Links, size::<LinkRecord>()),
+    ("ARRIVALS", Entries::Links, size::<ArrivalRecord>()),
+    ("INTERVALS", Entries::Links, size::<IntervalRecord>()),
+    ("ADMISSION", Entries::Links, size::<AdmissionRecord>()),
+    ("REJECTS", Entries::Fixed, size::<RejectRecord>()),
+    ("COUNTERS", Entries::Fixed, size::<CounterRecord>()),
+    ("VERDICTS", Entries::Links, size::<VerdictRecord>()),
+    ("PEER_VERDICTS", Entries::Nodes, size::<VerdictRecord>()),
+    ("JUDGE_STATE", Entries::Fixed, size::<JudgeRecord>()),
+    ("JUDGE", Entries::Fixed, TIMER_SIZE),
+    ("JUDGE_SCAN", Entries::Fixed, SCAN_SIZE),
+    ("EVENTS", Entries::Fixed, 0),
 ];
+
+/// `struct bpf_timer` of the kernel's UAPI.
+const TIMER_SIZE: u32 = 16;
+/// Scratch of the judge: two words, and what it knows of the peer at hand.
+const SCAN_SIZE: u32 = 16 + size::<PeerSoFar>();
+
+const fn size<T>() -> u32 {
+    // No record is larger than 64 KiB.
+    size_of::<T>() as u32
+}
 
 /// The object could not be loaded; nothing is attached, maps that were new are gone again.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +96,7 @@ pub enum LoadError {
 /// [`LoadError::Object`].
 pub fn open(sizes: Sizes, pin_dir: Option<&Path>, trace: bool) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
-    for (name, entries) in MAPS {
+    for (name, entries, _) in MAPS {
         match entries {
             Entries::Fixed => {}
             Entries::Links => {

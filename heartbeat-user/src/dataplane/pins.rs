@@ -44,8 +44,13 @@ pub enum Found {
     Nothing,
     /// Maps that this controller may go on with.
     Adoptable(Box<NodeRecord>),
-    /// Maps that it may not: why, in words.
-    Refused(String),
+    /// Maps that it may not.
+    Refused {
+        /// Why, in words.
+        reason: String,
+        /// They were made since this boot, in this network namespace: the pinned attachments are on our interfaces.
+        here: bool,
+    },
 }
 
 impl Pins {
@@ -169,22 +174,25 @@ impl Pins {
     pub fn inspect(&self, owner: &Owner, sizes: Sizes) -> Found {
         if !self.maps().join("NODE").exists() {
             return match self.other_abi() {
-                Some(other) => Found::Refused(format!(
-                    "the pinned maps are of ABI version {other}, this controller's is {ABI_VERSION}"
-                )),
+                Some(other) => Found::Refused {
+                    reason: format!("the pinned maps are of ABI version {other}, this controller's is {ABI_VERSION}"),
+                    here: false,
+                },
                 None => Found::Nothing,
             };
         }
-        if let Err(reason) = self.check_shapes(sizes) {
-            return Found::Refused(reason);
-        }
         let record = match self.read_node() {
             Ok(record) => record,
-            Err(error) => return Found::Refused(format!("the pinned NODE map cannot be read: {error}")),
+            Err(error) => {
+                return Found::Refused { reason: format!("the pinned NODE map cannot be read: {error}"), here: false };
+            }
         };
-        match difference(&record, owner) {
+        let here = record.abi == ABI_VERSION
+            && record.boot_id == owner.boot_id
+            && record.network_namespace == owner.network_namespace;
+        match difference(&record, owner).or_else(|| self.check_shapes(sizes).err()) {
             None => Found::Adoptable(Box::new(record)),
-            Some(reason) => Found::Refused(reason),
+            Some(reason) => Found::Refused { reason, here },
         }
     }
 
@@ -198,10 +206,13 @@ impl Pins {
 
     /// Reopening a pinned map of another shape succeeds silently: it is compared here.
     fn check_shapes(&self, sizes: Sizes) -> Result<(), String> {
-        for (name, entries) in MAPS {
+        for (name, entries, value_size) in MAPS {
             let path = self.maps().join(name);
             let info =
                 MapInfo::from_pin(&path).map_err(|error| format!("the pinned map {name} cannot be read: {error}"))?;
+            if info.value_size() != value_size {
+                return Err(format!("values of the pinned map {name} have {} bytes, not {value_size}", info.value_size()));
+            }
             let expected = match entries {
                 Entries::Fixed => continue,
                 Entries::Links => sizes.links,
