@@ -1,5 +1,6 @@
 //! The node: everything started in order, watched, and taken down in order.
 
+mod announce;
 mod events;
 mod hooks;
 mod membership;
@@ -14,12 +15,12 @@ use heartbeat_common::auth::HeartbeatKey;
 use heartbeat_membership::{Node, Now, membership::Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::source::NodeSource;
+use self::{announce::announce, source::NodeSource};
 use crate::{
     api, clock,
-    config::{Config, Machine, Multicast, Sender as Wanted, check_machine},
+    config::{Config, Dataplane as Receiving, Machine, Multicast, Sender as Wanted, check_machine},
     control::Signer,
-    dataplane::{self, Adoption, Dataplane, LocalCounts},
+    dataplane::{self, Adoption, Dataplane, LocalCounts, pins::Pins},
     event::{Draft, EventLog, kind},
     incarnation::IncarnationStore,
     keys::{self, DerivedKeys},
@@ -64,6 +65,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         || Ok(store.take(clock::realtime_ns(), 0)?),
         options.trace,
     )?;
+    let undo = Undo::of(&config, &dataplane);
     let counts = Arc::new(LocalCounts::default());
     let kernel_counts = dataplane.take_counts()?;
     let memory = Arc::clone(&dataplane.memory);
@@ -115,6 +117,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         memory,
     })
     .context("the sender cannot be started")?;
+    undo.forget();
     source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
 
     runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))?;
@@ -125,6 +128,29 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
             dataplane.remove()
         }
         None => anyhow::bail!("the reactor ended unexpectedly; the kernel side is left for the next start to adopt"),
+    }
+}
+
+/// Takes a fresh data plane down again when the start fails behind it.
+struct Undo(Option<Pins>);
+
+impl Undo {
+    fn of(config: &Config, dataplane: &Dataplane) -> Self {
+        let fresh = matches!(dataplane.adoption, Adoption::Fresh(_)) && config.local.dataplane != Receiving::Socket;
+        Self(fresh.then(|| Pins::new(&config.local.bpf_dir)))
+    }
+
+    fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(pins) = &self.0 {
+            // What cannot be removed now is refused, and told, at the next start.
+            let _left = pins.remove_all();
+        }
     }
 }
 
@@ -154,14 +180,15 @@ async fn serve(
                 _ = terminate.recv(), if !leaving => leaving = true,
                 _ = interrupt.recv(), if !leaving => leaving = true,
                 _ = hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version reloads nothing; restart the node, its peers will not notice");
+                    tracing::warn!("SIGHUP: this version reloads nothing. SIGTERM and a start leave the cluster and join again; after SIGKILL and a \
+                         start with the same configuration within the lease, no peer notices");
                     continue;
                 }
             }
             if leaving {
                 // The heartbeats end first: a leave is sent after the node has stopped acting.
                 sender.stop();
-                reactor.mailbox.command(Command::Leave);
+                relay::command(reactor, Command::Leave).await;
             }
         }
     }
@@ -233,7 +260,8 @@ fn core(config: &Config, dataplane: &Dataplane, settings: Settings) -> Result<No
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gave no random bytes: {error}"))?;
     let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
-    Node::with_membership(core_config::core_config(config), settings, identity, seed, now).context("the core refuses the configuration")
+    Node::with_membership(core_config::core_config(config), settings, identity, seed, now)
+        .context("the core refuses the configuration")
 }
 
 fn accepted(dataplane: &Dataplane, config: &Config) -> BTreeMap<u16, u64> {
@@ -263,25 +291,28 @@ fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Re
     };
     let mut draft = Draft::new(&kind::CONTROLLER_STARTED, now_ns, text);
     draft.detail = serde_json::json!({ "incarnation": incarnation, "adopted": adopted, "why_new": why });
-    log.record(draft);
+    announce(log, draft);
     for degradation in &dataplane.degradations {
-        log.record(Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, degradation.clone()));
+        announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, degradation.clone()));
     }
     if let Err(error) = memory_locked {
         let text = format!(
             "Memory cannot be locked: {error}. Under memory pressure heartbeats may be sent late; give the node \
              CAP_IPC_LOCK or LimitMEMLOCK=infinity"
         );
-        log.record(Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text));
+        announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text));
     }
 }
 
 /// Settings that this version reads but does better without than wrongly.
 fn tell_unbuilt(log: &EventLog, config: &Config) {
     let now_ns = clock::monotonic_ns();
-    let tell = |text: String| drop(log.record(Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text)));
+    let tell = |text: String| drop(announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text)));
     if config.local.sender == Wanted::Metronome {
         tell("sender = \"metronome\" is not in this version; the real-time thread sends".to_owned());
+    }
+    if let Some(listen) = config.metrics.listen {
+        tell(format!("[metrics] listen = \"{listen}\" is not in this version: nothing listens there"));
     }
     for network in config.networks.iter().filter(|network| network.multicast == Multicast::Auto) {
         tell(format!(

@@ -5,6 +5,7 @@ mod foreign;
 pub mod kernel;
 pub mod memory;
 pub mod object;
+mod offload;
 pub mod peers;
 pub mod pins;
 pub mod receive;
@@ -255,8 +256,23 @@ impl Dataplane {
     fn attach(&mut self, config: &Config, machine: &Machine) -> Result<()> {
         let mut done: Vec<Attachment> = Vec::new();
         for interface in &machine.interfaces {
+            let hidden = config.network(interface.network).and_then(|network| network.vlan).is_some_and(|_vlan| {
+                // A driver that cannot be asked is taken at its word: most put tags into the frame when they have no offload.
+                offload::hides_vlan_tags(&interface.attach.name).unwrap_or(false)
+            });
             let known = done.iter().find(|attachment| attachment.interface == interface.attach).cloned();
             let attachment = match (&mut self.kernel, known) {
+                _ if hidden => Attachment {
+                    interface: interface.attach.clone(),
+                    mode: Mode::Socket,
+                    program_id: None,
+                    steps_down: vec![format!(
+                        "VLAN offload of {0} hides tags from XDP; `ethtool -K {0} rxvlan off` (and `txvlan off` at the other \
+                         end of a veth) shows them",
+                        interface.attach.name
+                    )],
+                    replaced: false,
+                },
                 (_, Some(attachment)) => attachment,
                 (Some(kernel), None) => {
                     let pins = self.pins.as_ref().map(|(pins, _)| pins);

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod event;
 pub mod incarnation;
+mod interface_request;
 pub mod keys;
 pub mod reactor;
 pub mod realtime;

@@ -58,6 +58,10 @@ const NOTICES_PER_PASS: usize = 512;
 const COMMANDS_PER_PASS: usize = queue::COMMANDS;
 /// Core actions carried out in one pass: every peer told something on every network, twice.
 const ACTIONS_PER_PASS: usize = 16_384;
+/// How long the reactor waits at most; passes come at least every half second anyway.
+const WAIT_MAX_MS: u16 = 1_000;
+/// How often standing verdicts are compared with what the core has been told: what the ring lost is late by this much.
+const READ_VERDICTS_NS: u64 = 100_000_000;
 /// A gap of the reactor below this is ordinary scheduling, whatever the interval.
 const STALL_MIN_NS: u64 = 20_000_000;
 
@@ -164,6 +168,9 @@ struct Loop {
     echoed: BTreeMap<u16, u64>,
     /// Highest form epoch that is durable.
     epoch: u32,
+    /// State and episode of each verdict that the core has been told, by map index; peers behind links.
+    told: BTreeMap<(bool, u32), (u64, u32, u64)>,
+    verdicts_read_ns: u64,
     /// Nothing leaves until this epoch is durable.
     awaited_epoch: Option<u32>,
     /// Accepted incarnation by node, as last written to PEERS.
@@ -192,6 +199,8 @@ impl Loop {
             counting: setup.counting,
             echoed: BTreeMap::new(),
             epoch: setup.epoch,
+            told: BTreeMap::new(),
+            verdicts_read_ns: 0,
             awaited_epoch: None,
             receiver,
             core: setup.core,
@@ -221,13 +230,14 @@ impl Loop {
         while !self.stopping {
             self.pass();
             self.arm(timer);
-            // An interrupted wait is a pass like any other.
-            let _woken = epoll.wait(&mut ready, EpollTimeout::NONE);
+            // An interrupted wait is a pass like any other. The limit is for a timer that could not be set.
+            let _woken = epoll.wait(&mut ready, EpollTimeout::from(WAIT_MAX_MS));
             let mut expirations = [0; 8];
             // Nothing to read means that something else woke us.
             let _expired = nix::unistd::read(timer.as_fd(), &mut expirations);
         }
         self.publish();
+        self.mailbox.tell_stopped();
         self.dataplane
     }
 
@@ -241,6 +251,7 @@ impl Loop {
         // After a stop of this controller, the lease is renewed from what the kernel has booked before it is tested.
         self.feed_link_records();
         self.take_notices();
+        self.read_standing_verdicts(now_ns);
         self.watch_judge(now_ns);
         self.dataplane.scan(clock::monotonic_ns(), &mut self.notices);
         while let Some(notice) = self.notices.pop_front() {
@@ -293,7 +304,6 @@ impl Loop {
             match self.mailbox.next_command() {
                 Some(Command::Leave) => self.feed(Input::Leave),
                 Some(Command::IncarnationTaken(incarnation)) => self.take_incarnation(incarnation),
-                Some(Command::ReadVerdicts) => self.read_verdicts(),
                 Some(Command::EpochPersisted(epoch)) => self.epoch_persisted(epoch),
                 Some(Command::ConfirmFenced(node)) => self.confirm_fenced(node),
                 None => break,

@@ -26,6 +26,9 @@ pub use self::heartbeat::Lane;
 use self::statistics::SenderStatistics;
 use crate::{clock, control::Signer, dataplane::memory::Memory, realtime};
 
+/// Pause after a failed wait: well below the shortest interval.
+const WAIT_AGAIN: Duration = Duration::from_micros(100);
+
 /// What the sender needs.
 pub struct Setup {
     /// Time between heartbeats.
@@ -57,9 +60,15 @@ impl Sender {
         let statistics = Arc::new(SenderStatistics::default());
         let stop = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let first_ns = clock::monotonic_ns() + 1;
+        let expiration = Expiration::IntervalDelayed(
+            TimeSpec::from_duration(Duration::from_nanos(first_ns)),
+            TimeSpec::from_duration(Duration::from_nanos(setup.interval_ns)),
+        );
+        timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         let thread = Builder::new().name("heartbeat-send".to_owned()).spawn({
             let (statistics, stop) = (Arc::clone(&statistics), Arc::clone(&stop));
-            move || run(setup, &timer, &stop, &statistics)
+            move || run(setup, &timer, first_ns, &stop, &statistics)
         })?;
         Ok(Self { statistics, stop, thread: Some(thread) })
     }
@@ -81,24 +90,17 @@ impl Drop for Sender {
     }
 }
 
-fn run(mut setup: Setup, timer: &TimerFd, stop: &EventFd, statistics: &SenderStatistics) {
+fn run(mut setup: Setup, timer: &TimerFd, first_ns: u64, stop: &EventFd, statistics: &SenderStatistics) {
     realtime::prefault_stack();
     statistics.set_realtime(setup.priority, realtime::become_realtime(setup.priority).is_ok());
-    let interval = Duration::from_nanos(setup.interval_ns);
-    let mut due_ns = clock::monotonic_ns() + 1;
-    let expiration = Expiration::IntervalDelayed(
-        TimeSpec::from_duration(Duration::from_nanos(due_ns)),
-        TimeSpec::from_duration(interval),
-    );
-    if timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_err() {
-        statistics.count_timer_failure();
-        return;
-    }
+    let mut due_ns = first_ns;
     loop {
         let mut descriptors =
             [PollFd::new(timer.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-        // An interrupted wait is repeated.
         if poll(&mut descriptors, PollTimeout::NONE).is_err() {
+            // Interrupted, or the kernel is short of memory: look again soon, but never spin above everybody else.
+            statistics.count_wait_failure();
+            std::thread::sleep(WAIT_AGAIN);
             continue;
         }
         let [timer_fd, stop_fd] = &descriptors;

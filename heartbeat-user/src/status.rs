@@ -35,6 +35,9 @@ pub struct Status {
     pub links: Vec<Link>,
     /// Datagrams that were refused, per reason.
     pub rejects: BTreeMap<String, u64>,
+    /// Everything else that is counted: what was dropped, where, and what the threads measure of themselves.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
     /// What became of events.
     pub event_log: EventLog,
 }

@@ -7,6 +7,7 @@ use heartbeat_common::reject::Reject;
 use tokio::time::MissedTickBehavior;
 
 use super::{
+    announce::announce,
     events::{StallLimiter, draft},
     hooks::HookRunner,
     readable,
@@ -25,6 +26,8 @@ use crate::{
 /// How often counters are looked at: a burst of refusals is told within a second.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Pause before a command is offered again.
+const COMMAND_AGAIN: Duration = Duration::from_millis(1);
 /// A peer that restarts beats with an unproven incarnation until the handshake is through: that is no news. One that goes
 /// on for this long is.
 const UNPROVEN_NS: u64 = 5_000_000_000;
@@ -39,9 +42,8 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
         .context("the reactor's reports cannot be waited for")?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (rejects, counters) = source.counts();
+    let (rejects, _) = source.counts();
     let mut refusals = Refusals { limiter: BurstLimiter::new(rejects), unproven: Unproven::new(rejects) };
-    let mut ring_full = counters.ring_full;
     let mut stalls = StallLimiter::default();
     let hooks = HookRunner::start(source.hooks());
     let mut realtime_told = false;
@@ -51,12 +53,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
             _ = look.tick() => {
                 refusals.tell(source);
                 if let Some(draft) = stalls.due(clock::monotonic_ns()) {
-                    source.log().record(draft);
-                }
-                let lost = source.counts().1.ring_full;
-                if lost != ring_full {
-                    ring_full = lost;
-                    reactor.mailbox.command(Command::ReadVerdicts);
+                    announce(source.log(), draft);
                 }
                 if !realtime_told && source.engines_run() {
                     realtime_told = true;
@@ -64,32 +61,43 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
                 }
             }
         }
+        // First what the reactor waits for; `stopped` is looked at only after its last reports have been told.
+        let demands = reactor.mailbox.demands();
+        if let Some(at_least) = demands.incarnation {
+            // Without one the node is mute: it ends, and says why, rather than pretend.
+            let incarnation = store.take(clock::realtime_ns(), at_least)?;
+            command(reactor, Command::IncarnationTaken(incarnation)).await;
+        }
+        if let Some(epoch) = demands.epoch {
+            store.persist_epoch(epoch)?;
+            command(reactor, Command::EpochPersisted(epoch)).await;
+        }
         while let Some(report) = reactor.mailbox.next_report() {
             match report {
                 Report::Event(event) => {
                     if let Some(draft) = stalls.pass(draft(&event, source.networks())) {
-                        hooks.event(&source.log().record(draft));
+                        hooks.event(&announce(source.log(), draft));
                     }
                 }
                 Report::JudgeRestarted { ran_ns, found_ns, failure } => tell_judge(source, ran_ns, found_ns, failure),
-                Report::IncarnationNeeded(at_least) => {
-                    // Without one the node is mute: it ends, and says why, rather than pretend.
-                    let incarnation = store.take(clock::realtime_ns(), at_least)?;
-                    reactor.mailbox.command(Command::IncarnationTaken(incarnation));
-                }
-                Report::EpochNeeded(epoch) => {
-                    store.persist_epoch(epoch)?;
-                    reactor.mailbox.command(Command::EpochPersisted(epoch));
-                }
                 Report::RecordTooLong(length) => {
                     tracing::error!("the core's record of {length} bytes does not fit: a restart will join anew");
                 }
                 Report::MessageTooLong { kind, length } => {
                     tracing::error!("a control message of kind {kind} with {length} bytes does not fit a datagram");
                 }
-                Report::Stopped => return Ok(()),
             }
         }
+        if demands.stopped {
+            return Ok(());
+        }
+    }
+}
+
+/// Hands a command to the reactor, which takes 64 in every pass: a full queue has room again within one.
+pub(super) async fn command(reactor: &Reactor, command: Command) {
+    while !reactor.mailbox.command(command) {
+        tokio::time::sleep(COMMAND_AGAIN).await;
     }
 }
 
@@ -113,7 +121,7 @@ impl Refusals {
             draft.detail = serde_json::json!({
                 "reason": reason.name(), "count": burst.count, "total": total, "since_ns": burst.since_ns,
             });
-            source.log().record(draft);
+            announce(source.log(), draft);
         }
     }
 }
@@ -151,7 +159,7 @@ fn tell_judge(source: &NodeSource, ran_ns: u64, found_ns: u64, failure: Option<S
     };
     let mut draft = Draft::new(&kind::JUDGE_RESTARTED, found_ns, text);
     draft.detail = serde_json::json!({ "last_run_ns": ran_ns, "found_ns": found_ns, "failure": failure });
-    source.log().record(draft);
+    announce(source.log(), draft);
 }
 
 fn tell_realtime(source: &NodeSource) {
@@ -164,7 +172,7 @@ fn tell_realtime(source: &NodeSource) {
             "The {thread} was not given real-time priority {priority}: a busy machine can delay it. Give the node \
              CAP_SYS_NICE, or LimitRTPRIO={priority}, and check the cgroup's cpu.rt settings"
         );
-        source.log().record(Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text));
+        announce(source.log(), Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text));
     }
 }
 

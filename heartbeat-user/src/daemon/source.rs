@@ -218,6 +218,41 @@ impl NodeSource {
         interfaces
     }
 
+    fn counters(&self, kernel: &CounterRecord, snapshot: Option<&Snapshot>) -> BTreeMap<String, u64> {
+        let mut named = vec![
+            ("accepted", kernel.accepted),
+            ("control_passed", kernel.control_passed),
+            ("control_limited", kernel.control_limited),
+            ("contended", kernel.contended),
+            ("ring_full", kernel.ring_full),
+            ("socket_heartbeats_ignored", self.local_counts.ignored.load(std::sync::atomic::Ordering::Relaxed)),
+        ];
+        if let Some(engines) = self.engines.get() {
+            let (reactor, sender) = (engines.reactor.report(), engines.sender.report());
+            named.extend([
+                ("reports_dropped", engines.mailbox.reports_dropped()),
+                ("reactor_passes", reactor.passes),
+                ("reactor_longest_pass_ns", reactor.longest_pass_ns),
+                ("reactor_longest_lateness_ns", reactor.longest_lateness_ns),
+                ("ring_records_bad", reactor.bad_records),
+                ("notices_stale", reactor.stale_notices),
+                ("control_refused", reactor.control_refused),
+                ("control_not_sent", reactor.send_failures),
+                ("socket_errors", reactor.socket_errors),
+                ("reactor_timer_failures", reactor.timer_failures),
+                ("sender_sent", sender.sent),
+                ("sender_failed", sender.failed),
+                ("sender_skipped_intervals", sender.skipped),
+                ("sender_wait_failures", sender.wait_failures),
+            ]);
+        }
+        let core = snapshot.into_iter().flat_map(|snapshot| &snapshot.refused).map(|(reason, count)| {
+            let reason = serde_json::to_value(reason).ok().and_then(|word| word.as_str().map(ToOwned::to_owned));
+            (format!("core_refused_{}", reason.unwrap_or_default()), *count)
+        });
+        named.into_iter().map(|(name, count)| (name.to_owned(), count)).chain(core).collect()
+    }
+
     fn dataplane(&self, counters: &CounterRecord) -> DataplaneStatus {
         DataplaneStatus {
             mode: status_mode(self.worst),
@@ -279,6 +314,7 @@ impl api::Source for NodeSource {
                 .into_iter()
                 .map(|reason| (reason.name().to_owned(), rejects[reason as usize]))
                 .collect(),
+            counters: self.counters(&counters, snapshot.as_ref()),
             event_log: EventLogStatus {
                 written: log.written,
                 dropped: log.dropped,

@@ -16,8 +16,8 @@ use bytemuck::Pod;
 use heartbeat_common::{
     ids,
     records::{
-        AdmissionRecord, ArrivalRecord, IntervalRecord, JudgeRecord, LinkRecord, MembershipRecord, NodeRecord, PeerRecord,
-        SequenceRecord, VerdictRecord,
+        AdmissionRecord, ArrivalRecord, IntervalRecord, JudgeRecord, LinkRecord, MembershipRecord, NodeRecord,
+        PeerRecord, SequenceRecord, VerdictRecord,
     },
 };
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};

@@ -7,8 +7,9 @@ use aya::{Ebpf, EbpfLoader, maps::Map, programs::ProgramError};
 use heartbeat_common::{
     judge::scan::PeerSoFar,
     records::{
-        ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord, LinkRecord,
-        MembershipRecord, NetworkTable, NodeRecord, PeerRecord, RejectRecord, SequenceRecord, TimingRecord, VerdictRecord,
+        ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord,
+        LinkRecord, MembershipRecord, NetworkTable, NodeRecord, PeerRecord, RejectRecord, SequenceRecord, TimingRecord,
+        VerdictRecord,
     },
 };
 

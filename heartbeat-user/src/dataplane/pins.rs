@@ -211,7 +211,10 @@ impl Pins {
             let info =
                 MapInfo::from_pin(&path).map_err(|error| format!("the pinned map {name} cannot be read: {error}"))?;
             if info.value_size() != value_size {
-                return Err(format!("values of the pinned map {name} have {} bytes, not {value_size}", info.value_size()));
+                return Err(format!(
+                    "values of the pinned map {name} have {} bytes, not {value_size}",
+                    info.value_size()
+                ));
             }
             let expected = match entries {
                 Entries::Fixed => continue,

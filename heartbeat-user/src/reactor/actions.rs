@@ -41,14 +41,13 @@ impl Loop {
                 Action::TakeIncarnation { at_least } => {
                     // From here on nothing is sent until there is a new one: the old one must not be seen again.
                     self.set_incarnation(0);
-                    self.report(Report::IncarnationNeeded(at_least.0));
+                    self.mailbox.demand_incarnation(at_least.0);
                 }
                 // The core is built without membership.
                 Action::Membership(action) => self.act_membership(action),
                 Action::Event(event) => self.report(Report::Event(event)),
                 Action::Stop => {
                     self.stopping = true;
-                    self.report(Report::Stopped);
                     return;
                 }
             }
@@ -79,8 +78,12 @@ impl Loop {
     }
 
     fn send(&mut self, peer: NodeId, network: NetworkId, kind: u8, body: &[u8]) {
-        let Some(socket) = self.sockets.iter().find(|socket| socket.network == network.0) else { return };
-        let Some(address) = self.routes.get(&(peer.0, network.0)) else { return };
+        let socket = self.sockets.iter().find(|socket| socket.network == network.0);
+        let (Some(socket), Some(address)) = (socket, self.routes.get(&(peer.0, network.0))) else {
+            // The core names only peers and networks of the configuration; both are there for each of them.
+            self.statistics.count_send_failure();
+            return;
+        };
         let node = &self.dataplane.tables.node;
         let sequence = self
             .dataplane

@@ -97,7 +97,11 @@ mod tests {
         let mut watch = ClockWatch::new(INTERVAL, SLACK);
         for step in 0..50 {
             let delay = if step % 7 == 3 { 900 } else { step % 5 };
-            assert_eq!(round(&mut watch, 10_000 + step * INTERVAL, 10_000 + step * INTERVAL, [delay; 3]), None, "{step}");
+            assert_eq!(
+                round(&mut watch, 10_000 + step * INTERVAL, 10_000 + step * INTERVAL, [delay; 3]),
+                None,
+                "{step}"
+            );
         }
     }
 

@@ -101,7 +101,7 @@ impl Loop {
         self.write_record(record);
         if record.epoch > self.epoch {
             self.awaited_epoch = Some(record.epoch);
-            self.report(Report::EpochNeeded(record.epoch));
+            self.mailbox.demand_epoch(record.epoch);
         }
     }
 

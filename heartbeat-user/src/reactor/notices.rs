@@ -1,5 +1,7 @@
 //! From records of the kernel, and from standing verdicts, to inputs of the core.
 
+use std::collections::BTreeMap;
+
 use heartbeat_common::{
     ids,
     notice::{
@@ -12,7 +14,7 @@ use heartbeat_membership::{
     Incarnation, Input, LateVerdict, LocalStall, NetworkId, NodeId, Restored, SilentVerdict, StallSource,
 };
 
-use super::Loop;
+use super::{Loop, READ_VERDICTS_NS};
 
 impl Loop {
     /// Feeds one record. A verdict on an incarnation that has been replaced since it fell says nothing about the new one.
@@ -29,31 +31,56 @@ impl Loop {
         }
     }
 
-    /// Feeds what the verdicts say now: nothing that the ring lost is lost. The core ignores what it knows already.
-    pub(super) fn read_verdicts(&mut self) {
-        let accepted: Vec<u16> = self.accepted.keys().copied().collect();
-        for node in accepted {
+    /// Feeds verdicts that changed since they were last looked at: what the ring lost, or what fell before this controller
+    /// started, is not lost. The core ignores what it knows already.
+    pub(super) fn read_standing_verdicts(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.verdicts_read_ns) < READ_VERDICTS_NS.max(self.interval_ns) {
+            return;
+        }
+        self.verdicts_read_ns = now_ns;
+        let mut inputs = Vec::new();
+        for node in self.accepted.keys() {
+            let memory = &self.dataplane.memory;
+            let (mut epoch, mut newest_ns) = (0, 0);
             for network in 1..=ids::MAX_NETWORK {
-                let index = ids::link_index(node, network);
-                let memory = &self.dataplane.memory;
+                let index = ids::link_index(*node, network);
                 let (Some(peer), Some(verdict)) = (memory.peers.read(index), memory.verdicts.read(index)) else {
                     continue;
                 };
                 if peer.incarnation == 0 || verdict.epoch != peer.epoch {
                     continue;
                 }
-                let standing = standing_notice(node, network, &verdict);
-                if let Some(input) = standing.and_then(|notice| input(&notice, self.interval_ns)) {
-                    self.feed(input);
+                epoch = peer.epoch;
+                let stamp_ns = memory.links.read_locked(index).map_or(0, |link| link.stamp_ns);
+                newest_ns = newest_ns.max(stamp_ns);
+                // Heard since it was judged, and told so: the judge has only not been by again.
+                if verdict.state == STATE_LATE && stamp_ns > verdict.stamp_ns {
+                    continue;
+                }
+                if news(&mut self.told, (false, index), &verdict) {
+                    inputs.extend(standing_notice(*node, network, &verdict));
                 }
             }
-            let Some(verdict) = self.dataplane.memory.peer_verdicts.read(u32::from(node)) else { continue };
-            let standing = standing_notice(node, 0, &verdict);
-            if let Some(input) = standing.and_then(|notice| input(&notice, self.interval_ns)) {
+            let whole = memory.peer_verdicts.read(u32::from(*node)).filter(|verdict| verdict.epoch == epoch);
+            if let Some(verdict) = whole
+                && (verdict.state != STATE_SILENT || newest_ns <= verdict.stamp_ns)
+                && news(&mut self.told, (true, u32::from(*node)), &verdict)
+            {
+                inputs.extend(standing_notice(*node, 0, &verdict));
+            }
+        }
+        for notice in inputs {
+            if let Some(input) = input(&notice, self.interval_ns) {
                 self.feed(input);
             }
         }
     }
+}
+
+/// Has a verdict changed since it was last looked at?
+fn news(told: &mut BTreeMap<(bool, u32), (u64, u32, u64)>, key: (bool, u32), verdict: &VerdictRecord) -> bool {
+    let now = (verdict.epoch, verdict.state, verdict.episode);
+    told.insert(key, now) != Some(now)
 }
 
 /// The notice that a verdict would have been told with.

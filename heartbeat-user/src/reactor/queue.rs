@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use crossbeam_queue::ArrayQueue;
@@ -22,8 +22,6 @@ pub enum Command {
     Leave,
     /// A new incarnation has been persisted.
     IncarnationTaken(u64),
-    /// The ring has lost records: feed what the verdicts say.
-    ReadVerdicts,
     /// A form epoch has been persisted.
     EpochPersisted(u32),
     /// An operator, or a fencing agent, says that the node is off.
@@ -44,10 +42,6 @@ pub enum Report {
         /// Why the restart failed, if it did.
         failure: Option<String>,
     },
-    /// A new incarnation is needed: persist one that is at least this, then [`Command::IncarnationTaken`].
-    IncarnationNeeded(u64),
-    /// A form epoch must be durable before the reactor goes on: persist it, then [`Command::EpochPersisted`].
-    EpochNeeded(u32),
     /// The core's record does not fit the MEMBERSHIP map: a restart will not find it.
     RecordTooLong(usize),
     /// A message could not be sent because it does not fit a datagram.
@@ -57,8 +51,17 @@ pub enum Report {
         /// Length of its body.
         length: usize,
     },
+}
+
+/// What the reactor cannot go on without. Not in the queue of reports: it must not be lost behind events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// Persist a new incarnation that is at least this, then [`Command::IncarnationTaken`].
+    pub incarnation: Option<u64>,
+    /// Make this form epoch durable, then [`Command::EpochPersisted`].
+    pub epoch: Option<u32>,
     /// The reactor has ended.
-    Stopped,
+    pub stopped: bool,
 }
 
 /// Both queues, and the newest snapshot.
@@ -69,6 +72,9 @@ pub struct Mailbox {
     reports: ArrayQueue<Report>,
     reports_wake: EventFd,
     reports_dropped: AtomicU64,
+    incarnation_needed: AtomicU64,
+    epoch_needed: AtomicU32,
+    stopped: AtomicBool,
     snapshot: ArrayQueue<Snapshot>,
 }
 
@@ -87,6 +93,9 @@ impl Mailbox {
             reports: ArrayQueue::new(REPORTS),
             reports_wake: descriptor()?,
             reports_dropped: AtomicU64::new(0),
+            incarnation_needed: AtomicU64::new(0),
+            epoch_needed: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
             snapshot: ArrayQueue::new(1),
         })
     }
@@ -116,6 +125,30 @@ impl Mailbox {
             self.reports_dropped.fetch_add(1, Ordering::Relaxed);
         }
         let _woken = self.reports_wake.write(1);
+    }
+
+    pub(super) fn demand_incarnation(&self, at_least: u64) {
+        self.incarnation_needed.store(at_least, Ordering::SeqCst);
+        let _woken = self.reports_wake.write(1);
+    }
+
+    pub(super) fn demand_epoch(&self, epoch: u32) {
+        self.epoch_needed.store(epoch, Ordering::SeqCst);
+        let _woken = self.reports_wake.write(1);
+    }
+
+    pub(super) fn tell_stopped(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let _woken = self.reports_wake.write(1);
+    }
+
+    /// What the reactor waits for; each demand is given once.
+    pub fn demands(&self) -> Demands {
+        Demands {
+            incarnation: Some(self.incarnation_needed.swap(0, Ordering::SeqCst)).filter(|at_least| *at_least != 0),
+            epoch: Some(self.epoch_needed.swap(0, Ordering::SeqCst)).filter(|epoch| *epoch != 0),
+            stopped: self.stopped.load(Ordering::SeqCst),
+        }
     }
 
     pub(super) fn publish_snapshot(&self, snapshot: Snapshot) {
@@ -151,15 +184,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_queues_drop_and_count() {
+    fn full_queues_drop_and_count_but_demands_get_through() {
         let mailbox = Mailbox::new().expect("descriptors");
-        for _ in 0..REPORTS {
-            mailbox.report(Report::IncarnationNeeded(1));
+        for length in 0..REPORTS {
+            mailbox.report(Report::RecordTooLong(length));
         }
         assert_eq!(mailbox.reports_dropped(), 0);
-        mailbox.report(Report::Stopped);
+        mailbox.report(Report::RecordTooLong(0));
         assert_eq!(mailbox.reports_dropped(), 1);
-        assert_eq!(mailbox.next_report(), Some(Report::IncarnationNeeded(1)));
+        mailbox.demand_incarnation(7);
+        mailbox.tell_stopped();
+        assert_eq!(mailbox.demands(), Demands { incarnation: Some(7), epoch: None, stopped: true });
+        assert_eq!(mailbox.demands(), Demands { incarnation: None, epoch: None, stopped: true });
+        assert_eq!(mailbox.next_report(), Some(Report::RecordTooLong(0)));
 
         for _ in 0..COMMANDS {
             assert!(mailbox.command(Command::Leave));

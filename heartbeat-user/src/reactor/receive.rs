@@ -79,9 +79,7 @@ impl Loop {
                         break;
                     }
                     // An error that was queued for the socket (an ICMP answer to something sent) is taken by reading it.
-                    Err(_) => {
-                        self.statistics.count_send_failure();
-                    }
+                    Err(_) => self.statistics.count_socket_error(),
                 }
             }
         }

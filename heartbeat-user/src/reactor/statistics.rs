@@ -14,6 +14,7 @@ pub struct ReactorStatistics {
     stale_notices: AtomicU64,
     control_refused: AtomicU64,
     send_failures: AtomicU64,
+    socket_errors: AtomicU64,
     timer_failures: AtomicU64,
 }
 
@@ -38,6 +39,8 @@ pub struct ReactorReport {
     pub control_refused: u64,
     /// Control messages that the kernel did not take.
     pub send_failures: u64,
+    /// Errors that reading a socket gave: ICMP answers to what was sent, for the most part.
+    pub socket_errors: u64,
     /// Failures to set the timer.
     pub timer_failures: u64,
 }
@@ -73,6 +76,10 @@ impl ReactorStatistics {
         self.send_failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_socket_error(&self) {
+        self.socket_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn count_timer_failure(&self) {
         self.timer_failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -91,6 +98,7 @@ impl ReactorStatistics {
             stale_notices: load(&self.stale_notices),
             control_refused: load(&self.control_refused),
             send_failures: load(&self.send_failures),
+            socket_errors: load(&self.socket_errors),
             timer_failures: load(&self.timer_failures),
         }
     }

@@ -20,7 +20,7 @@ pub struct SenderStatistics {
     sent: AtomicU64,
     failed: AtomicU64,
     last_errno: AtomicI32,
-    timer_failures: AtomicU64,
+    wait_failures: AtomicU64,
     lateness: [AtomicU64; LATENESS_BUCKETS],
 }
 
@@ -35,7 +35,7 @@ impl Default for SenderStatistics {
             sent: AtomicU64::default(),
             failed: AtomicU64::default(),
             last_errno: AtomicI32::default(),
-            timer_failures: AtomicU64::default(),
+            wait_failures: AtomicU64::default(),
             lateness: [const { AtomicU64::new(0) }; LATENESS_BUCKETS],
         }
     }
@@ -58,6 +58,8 @@ pub struct SenderReport {
     pub failed: u64,
     /// Errno of the last refusal; 0 is none.
     pub last_errno: i32,
+    /// Failed waits for the timer.
+    pub wait_failures: u64,
     /// log2 histogram of how late the thread woke, nanoseconds.
     pub lateness: [u64; LATENESS_BUCKETS],
 }
@@ -68,8 +70,8 @@ impl SenderStatistics {
         self.realtime.store(granted, Ordering::Release);
     }
 
-    pub(super) fn count_timer_failure(&self) {
-        self.timer_failures.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_wait_failure(&self) {
+        self.wait_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn record_wake(&self, now_ns: u64, late_ns: u64, skipped: u64) {
@@ -100,6 +102,7 @@ impl SenderStatistics {
             sent: self.sent.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             last_errno: self.last_errno.load(Ordering::Relaxed),
+            wait_failures: self.wait_failures.load(Ordering::Relaxed),
             lateness: std::array::from_fn(|bucket| self.lateness[bucket].load(Ordering::Relaxed)),
         }
     }

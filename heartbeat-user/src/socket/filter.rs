@@ -9,6 +9,8 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
+use crate::interface_request;
+
 /// Lets frames of the group through, until the interface goes away or [`remove`] is called. Doing it twice is doing it once.
 ///
 /// # Errors
@@ -26,14 +28,7 @@ pub(super) fn remove(socket: BorrowedFd<'_>, device: &str, group: IpAddr) -> io:
 }
 
 fn change(socket: BorrowedFd<'_>, device: &str, group: IpAddr, request: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: all zeros is a valid ifreq.
-    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
-    if device.len() >= ifreq.ifr_name.len() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name of the device is too long"));
-    }
-    for (slot, byte) in ifreq.ifr_name.iter_mut().zip(device.bytes()) {
-        *slot = libc::c_char::from_ne_bytes([byte]);
-    }
+    let mut ifreq = interface_request::about(device)?;
     let mut address = libc::sockaddr { sa_family: 0, sa_data: [0; 14] };
     for (slot, byte) in address.sa_data.iter_mut().zip(hardware_address(group)) {
         *slot = libc::c_char::from_ne_bytes([byte]);
