@@ -18,7 +18,6 @@ pub fn fresh(incarnation: u64) -> Identity {
 /// accepts stay proven, and their links are in the state that the standing verdicts say.
 #[must_use]
 pub fn adopted(incarnation: u64, config: &Config, memory: &Memory) -> Identity {
-    let told_ns = memory.node.read(0).map_or(0, |node| node.controller_pass_ns);
     let adopted = config
         .nodes
         .iter()
@@ -36,12 +35,9 @@ pub fn adopted(incarnation: u64, config: &Config, memory: &Memory) -> Identity {
                     .filter(|link| link.epoch == peer.epoch)
                     .map_or(0, |link| link.stamp_ns);
                 let verdict = memory.verdicts.read(index).filter(|verdict| verdict.epoch == peer.epoch);
-                // A verdict that fell when no controller was there to tell it is told now: the link is taken over in the
-                // state before it, and the standing verdict is read as news.
-                let state = match verdict.map(|verdict| (verdict.state, verdict.judged_ns <= told_ns)) {
-                    Some((STATE_UP, _)) => LinkState::Up,
-                    Some((STATE_LATE, true)) => LinkState::Late,
-                    Some((STATE_LATE, false)) if stamp_ns != 0 => LinkState::Up,
+                let state = match verdict.map(|verdict| verdict.state) {
+                    Some(STATE_UP) => LinkState::Up,
+                    Some(STATE_LATE) => LinkState::Late,
                     Some(_) | None => LinkState::Init,
                 };
                 links.push(AdoptedLink { network: NetworkId(network), state, stamp_ns });
