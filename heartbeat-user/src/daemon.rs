@@ -8,11 +8,15 @@ mod readable;
 mod relay;
 mod source;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
-use heartbeat_common::auth::HeartbeatKey;
-use heartbeat_membership::{Node, Now, membership::Settings};
+use heartbeat_common::{auth::HeartbeatKey, notice::Notice};
+use heartbeat_membership::{Identity, Node, Now, membership::Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{announce::announce, source::NodeSource};
@@ -88,8 +92,9 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         let _context = runtime.enter();
         start_trace(&mut dataplane, &runtime)?;
     }
-    let core = core(&config, &dataplane, membership::settings(arbiter, &dataplane, store.epoch()))?;
-    let accepted = accepted(&dataplane, &config);
+    let (identity, unread) = identity(&config, &mut dataplane);
+    let accepted = identity.adopted.iter().map(|peer| (peer.peer.0, peer.incarnation.0)).collect();
+    let core = core(&config, identity, membership::settings(arbiter, &dataplane, store.epoch()))?;
     let lanes = lanes(&config, &sockets, &routes);
     let sockets_at_exit = sockets.clone();
     let reactor = Reactor::start(reactor::Setup {
@@ -104,6 +109,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         slack_ns: config.timing.slack_ns(),
         priority: config.local.rt_priority,
         accepted,
+        unread,
         counting: membership::counting_networks(&config),
         hang_timeout_ns: config.timing.hang_timeout_ns,
         epoch: store.epoch(),
@@ -252,27 +258,25 @@ fn signer(config: &Config, keys: &[(u8, DerivedKeys)]) -> Signer {
     }
 }
 
-fn core(config: &Config, dataplane: &Dataplane, settings: Settings) -> Result<Node> {
-    let identity = match dataplane.adoption {
-        Adoption::Adopted(_) => identity::adopted(dataplane.incarnation, config, &dataplane.memory),
-        Adoption::Fresh(_) => identity::fresh(dataplane.incarnation),
-    };
+/// Who this node is, and the records of the kernel that its earlier controller did not come to read.
+fn identity(config: &Config, dataplane: &mut Dataplane) -> (Identity, VecDeque<Notice>) {
+    match dataplane.adoption {
+        Adoption::Adopted(_) => {
+            let standing = identity::adopted(dataplane.incarnation, config, &dataplane.memory);
+            // Taken after the verdicts were read: what a verdict says by then is either told already or among these.
+            let unread = dataplane.take_unread();
+            (identity::as_told(standing, &unread), unread)
+        }
+        Adoption::Fresh(_) => (identity::fresh(dataplane.incarnation), VecDeque::new()),
+    }
+}
+
+fn core(config: &Config, identity: Identity, settings: Settings) -> Result<Node> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gave no random bytes: {error}"))?;
     let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
     Node::with_membership(core_config::core_config(config), settings, identity, seed, now)
         .context("the core refuses the configuration")
-}
-
-fn accepted(dataplane: &Dataplane, config: &Config) -> BTreeMap<u16, u64> {
-    match dataplane.adoption {
-        Adoption::Adopted(_) => identity::adopted(dataplane.incarnation, config, &dataplane.memory)
-            .adopted
-            .into_iter()
-            .map(|peer| (peer.peer.0, peer.incarnation.0))
-            .collect(),
-        Adoption::Fresh(_) => BTreeMap::new(),
-    }
 }
 
 fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Result<()>) {

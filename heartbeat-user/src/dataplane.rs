@@ -18,7 +18,7 @@ use aya::maps::{MapData, RingBuf};
 use bytemuck::Zeroable as _;
 use heartbeat_common::{
     ABI_VERSION, ids,
-    notice::Notice,
+    notice::{Notice, RING_BYTES},
     records::{
         CounterRecord, KeyRecord, NETWORK_GROUP, NETWORK_IPV6, NETWORK_PRESENT, NETWORK_SINGLE_HOP, NetworkRecord,
         NetworkTable, NodeRecord, PeerRecord, RejectRecord, TimingRecord,
@@ -336,6 +336,20 @@ impl Dataplane {
     #[must_use]
     pub fn judge(&self) -> JudgeKind {
         self.judge
+    }
+
+    /// Takes the records that an earlier controller did not: at most what the ring holds, so that a flood of new ones
+    /// cannot keep a start up.
+    pub fn take_unread(&mut self) -> VecDeque<Notice> {
+        const CAPACITY: usize = RING_BYTES / size_of::<Notice>();
+        let mut unread = VecDeque::new();
+        let Some(ring) = &mut self.ring else { return unread };
+        while unread.len() < CAPACITY {
+            let Some(record) = ring.next() else { break };
+            // A record of another size is of another program; the ABI in the pin path rules that out.
+            unread.extend(bytemuck::try_pod_read_unaligned::<Notice>(&record));
+        }
+        unread
     }
 
     /// The ring of state changes, once; there is none without a kernel side.

@@ -89,6 +89,8 @@ pub struct Setup {
     pub priority: u8,
     /// Accepted incarnations of adopted peers.
     pub accepted: BTreeMap<u16, u64>,
+    /// Records of the kernel that come before those in the ring.
+    pub unread: VecDeque<Notice>,
     /// Networks on which hearing a peer counts: internal and mixed ones.
     pub counting: Vec<u8>,
     /// How long a peer's controller may be frozen.
@@ -192,6 +194,8 @@ impl Loop {
         ring: Option<RingBuf<MapData>>,
     ) -> Self {
         let receiver = Receiver::new(&setup);
+        let mut notices = setup.unread;
+        notices.reserve(NOTICES_PER_PASS);
         Self {
             watch: JudgeWatch::new(setup.interval_ns, setup.slack_ns),
             hang_watch: HangWatch::new(setup.hang_timeout_ns),
@@ -213,7 +217,7 @@ impl Loop {
             mailbox,
             statistics,
             accepted: setup.accepted,
-            notices: VecDeque::with_capacity(NOTICES_PER_PASS),
+            notices,
             message: Vec::with_capacity(heartbeat_common::wire::MESSAGE_LENGTH_MAX),
             interval_ns: setup.interval_ns,
             // Half an interval: the controller's age in a heartbeat stays below one, and a judge that stands still is

@@ -7,11 +7,11 @@ use heartbeat_common::{
     records::LinkRecord,
     reject::Reject,
     specimen::{
-        Frame, Outcome, cases,
+        Frame, Message, Outcome, cases,
         world::{INCARNATION, IPV6, IPV6_TAGGED, PEER, PLAIN, ROUTED, ROUTED_START, TAGGED},
     },
+    wire,
 };
-
 use heartbeat_tests::clock::monotonic_ns;
 
 use crate::{
@@ -141,6 +141,24 @@ fn host_and_kernel_agree_on_every_flipped_bit() {
             bytes[bit / 8] ^= 1 << (bit % 8);
             compare(&mut rig, &format!("bit {bit} of frame {index}"), &bytes);
         }
+    }
+}
+
+/// Frames of several pages: the program sees the first, and the kernel loads it for jumbo frames only if it says so.
+#[test]
+fn jumbo_frames_are_refused_or_passed_like_others() {
+    let mut rig = Rig::new();
+    for network in [PLAIN, IPV6, TAGGED] {
+        let message = Message::control(network, wire::KIND_HELLO, vec![1; 8_000]);
+        let ours = Frame::unicast(network, message);
+        let outcome = compare(&mut rig, &format!("jumbo on {network}"), &ours.to_bytes());
+        assert_eq!(outcome, Outcome::Refused(Reject::Malformed));
+        let other = Frame { destination_port: 4_000, ..ours.clone() };
+        let outcome = compare(&mut rig, &format!("jumbo to another port on {network}"), &other.to_bytes());
+        assert_eq!(outcome, Outcome::NotOurs);
+        let padded = Frame { padding: 8_000, ..Frame::heartbeat(network, 42) };
+        let outcome = compare(&mut rig, &format!("padded to a jumbo on {network}"), &padded.to_bytes());
+        assert!(matches!(outcome, Outcome::Heartbeat(..)), "{outcome:?}");
     }
 }
 

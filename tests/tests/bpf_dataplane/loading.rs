@@ -1,19 +1,28 @@
 //! Loading: what operators see of the maps, and of a failure.
 
-use std::{collections::BTreeSet, io, process::Command};
+use std::{collections::BTreeSet, io, process::Command, time::Duration};
 
 use aya::programs::ProgramError;
 use aya_obj::VerifierLog;
+use bytemuck::Zeroable as _;
 use heartbeat_common::{
+    ids::{MAX_NETWORK, MAX_NODE, link_index},
+    notice::{NOTICE_LOCAL_STALL, Notice},
+    records::{ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, PeerRecord, STATE_LATE, STATE_SILENT, TimingRecord},
     reject::Reject,
     specimen::{
-        Frame,
+        Frame, World,
         world::{PEER, PLAIN},
     },
 };
-use heartbeat_user::dataplane::object::{self, Entries, LoadError, MAPS};
+use heartbeat_tests::clock::monotonic_ns;
+use heartbeat_user::dataplane::{
+    kernel::Kernel,
+    memory::Sizes,
+    object::{self, Entries, LoadError, MAPS},
+};
 
-use crate::rig::{PinFolder, Rig, sizes};
+use crate::rig::{Action, IFINDEX, PATIENCE, PinFolder, Rig, deliver, sizes, timing, wait_for_scans};
 
 fn dump(pins: &PinFolder, map: &str) -> String {
     let output = Command::new("bpftool").args(["map", "dump", "pinned"]).arg(pins.path().join(map)).output().unwrap();
@@ -99,6 +108,75 @@ fn every_map_of_the_object_is_pinned_with_the_size_that_was_asked_for() {
         let info = aya::maps::MapInfo::from_pin(pins.path().join(name)).unwrap();
         assert_eq!(info.max_entries(), expected, "{name}");
     }
+}
+
+/// `cargo xtask run --trace` runs another build of the program, with the same outcome for every frame.
+#[test]
+fn the_trace_build_loads_and_books() {
+    let mut kernel = Kernel::load(sizes(), None, true).unwrap();
+    let (memory, world) = (kernel.memory(sizes()).unwrap(), World::new(IFINDEX));
+    kernel.set_keys(&world.keys).unwrap();
+    kernel.set_networks(&world.networks).unwrap();
+    memory.node.write(0, &world.node);
+    for (link, peer) in (0..).zip(&world.peers) {
+        memory.peers.write(link, peer);
+    }
+    let heartbeat = Frame::heartbeat(PLAIN, 1).to_bytes();
+    assert_eq!(deliver(kernel.receiver().unwrap(), &heartbeat, 3), Action::Drop);
+    let other = Frame { destination_port: 53, ..Frame::heartbeat(PLAIN, 2) }.to_bytes();
+    assert_eq!(deliver(kernel.receiver().unwrap(), &other, 1), Action::Pass);
+    let link = memory.links.read_locked(link_index(PEER, PLAIN)).unwrap();
+    assert_eq!((link.received, link.duplicates), (1, 2));
+}
+
+/// 1,024 nodes on 8 networks: everything that the limits allow.
+#[test]
+fn the_largest_cluster_fits_and_is_judged() {
+    let sizes = Sizes::for_nodes_up_to(MAX_NODE);
+    let mut kernel = Kernel::load(sizes, None, false).unwrap();
+    let (memory, counts) = (kernel.memory(sizes).unwrap(), kernel.take_counts().unwrap());
+    let mut ring = kernel.take_ring().unwrap();
+    let since_ns = monotonic_ns();
+    let mut active = Vec::new();
+    for node in 2..=MAX_NODE {
+        for network in 1..=MAX_NETWORK {
+            let link = link_index(node, network);
+            let record =
+                PeerRecord { incarnation: 1, epoch: 1, unicast_start: 1, since_ns, present: 1, ..PeerRecord::zeroed() };
+            memory.peers.write(link, &record);
+            let last = if network == MAX_NETWORK { ACTIVE_LAST } else { 0 };
+            active.push(ActiveRecord { link, flags: ACTIVE_COUNTING | last });
+        }
+    }
+    let interval = Duration::from_millis(100);
+    let timing = TimingRecord { active_links: active.len() as u64, ..timing(interval) };
+    kernel.set_judging(&timing, &active).unwrap();
+    kernel.start_judge().unwrap();
+
+    let (peers, links) = (u64::from(MAX_NODE) - 1, active.len() as u64);
+    let end_ns = monotonic_ns() + PATIENCE.as_nanos() as u64;
+    while memory.peer_verdicts.read(MAX_NODE.into()).unwrap().state != STATE_SILENT {
+        assert!(monotonic_ns() < end_ns, "{:#?}", memory.judge.read(0));
+        wait_for_scans(&memory, 1);
+    }
+    for node in 2..=MAX_NODE {
+        assert_eq!(memory.peer_verdicts.read(node.into()).unwrap().state, STATE_SILENT, "node {node}");
+        for network in 1..=MAX_NETWORK {
+            let state = memory.verdicts.read(link_index(node, network)).unwrap().state;
+            assert_eq!(state, STATE_LATE, "node {node}, network {network}");
+        }
+    }
+    // What nobody read in time is counted: more changes than the ring has room for.
+    let mut told = 0;
+    while let Some(item) = ring.next() {
+        let notice = *bytemuck::from_bytes::<Notice>(&item);
+        told += u64::from(notice.kind != NOTICE_LOCAL_STALL);
+    }
+    let (_, counters) = counts.read().unwrap();
+    let stalls = memory.judge.read(0).unwrap().stalls.count;
+    let lost = counters.ring_full;
+    assert!((peers + links..=peers + links + stalls).contains(&(told + lost)), "{told} told, {lost} lost");
+    assert!(lost > 0, "room for everything: the ring's size and its reason do not agree");
 }
 
 #[test]

@@ -17,3 +17,4 @@ mod rejects;
 mod replays;
 mod restarts;
 mod stalls;
+mod strangers;
