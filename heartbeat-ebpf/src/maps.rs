@@ -10,8 +10,9 @@ use aya_ebpf::{
 use heartbeat_common::{
     notice::{Notice, RING_BYTES},
     records::{
-        ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord, LinkRecord, MembershipRecord,
-        NetworkTable, NodeRecord, PeerRecord, RejectRecord, SequenceRecord, TimingRecord, VerdictRecord,
+        ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord,
+        LinkRecord, MembershipRecord, NetworkTable, NodeRecord, PeerRecord, RejectRecord, SequenceRecord, TimingRecord,
+        VerdictRecord,
     },
 };
 
