@@ -14,7 +14,18 @@ use crate::{
 const NOT_FOR_THE_HOST: &str = "heartbeat-ebpf";
 
 /// Checks that take minutes to install and whose verdict rarely changes: run where they are installed.
-const OPTIONAL: [(&str, &[&str]); 2] = [("cargo-deny", &["deny", "check"]), ("typos", &[])];
+const OPTIONAL: [Optional; 2] = [
+    Optional { program: "cargo-deny", package: "cargo-deny", command: &["cargo", "deny", "check"] },
+    Optional { program: "typos", package: "typos-cli", command: &["typos"] },
+];
+
+struct Optional {
+    /// What it is called in PATH.
+    program: &'static str,
+    /// What cargo installs.
+    package: &'static str,
+    command: &'static [&'static str],
+}
 
 /// Formatting, lints, documentation, then all tests.
 #[derive(clap::Args)]
@@ -33,13 +44,12 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
     exec(cargo(&["clippy"]).args(host_crates).args(["--all-targets", "--", "--deny", "warnings"]))?;
     check_for_the_kernel(&ready)?;
     exec(cargo(&["doc", "--no-deps"]).args(host_crates).env("RUSTDOCFLAGS", "--deny warnings"))?;
-    for (program, arguments) in OPTIONAL {
+    for Optional { program, package, command: words } in OPTIONAL {
         if find_program(program).is_none() {
-            eprintln!("NOT CHECKED: {program} is not installed (`cargo install --locked {program}`)");
+            eprintln!("NOT CHECKED: {program} is not installed (`cargo install --locked {package}`)");
             continue;
         }
-        let name = if program.starts_with("cargo-") { "cargo" } else { program };
-        exec(command(name).current_dir(environment::workspace_root()).args(arguments))?;
+        exec(command(words[0]).current_dir(environment::workspace_root()).args(&words[1..]))?;
     }
     test::all(&ready)
 }
@@ -56,8 +66,8 @@ fn check_for_the_kernel(ready: &Ready) -> Result<()> {
         }
         // As aya-build and the build script do; the variables of the toolchain that runs xtask would get in the way.
         let architecture = std::env::consts::ARCH;
-        let flags = format!("--cfg=bpf_target_arch=\"{architecture}\"\x1f--deny=warnings");
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).env("RUSTC_BOOTSTRAP", "1");
+        let flags = format!("--cfg=bpf_target_arch=\"{architecture}\" --deny=warnings");
+        cargo.env("RUSTFLAGS", flags).env("RUSTC_BOOTSTRAP", "1");
         exec(cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC").env_remove("CARGO"))?;
     }
     Ok(())
