@@ -118,3 +118,29 @@ pub(crate) fn ipv4_checksum(frame: &[u8; LENGTH]) -> [u8; 2] {
     let [_, _, high, low] = (!sum).to_be_bytes();
     [high, low]
 }
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_common::frame;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_what_the_data_plane_looks_for() {
+        let sent = heartbeat([2, 0, 0, 0, 0, 1], Beat::first(7, 2));
+        let datagram = frame::locate(sent.as_slice()).expect("a datagram to our port");
+        assert!(datagram.lengths_agree);
+        assert_eq!(usize::from(datagram.payload_length), wire::HEARTBEAT_LENGTH);
+        assert_eq!(datagram.source, frame::Address::from_bytes(&scene::address_record(scene::address(7, 2))));
+        assert_eq!(datagram.time_to_live, wire::TIME_TO_LIVE);
+    }
+
+    #[test]
+    fn the_header_with_its_checksum_sums_to_all_ones() {
+        let sent = heartbeat([2, 0, 0, 0, 0, 1], Beat::first(200, 1));
+        let mut sum: u32 =
+            sent[ETHERNET..ETHERNET + IPV4].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        sum = (sum & 0xffff) + (sum >> 16);
+        assert_eq!(sum, 0xffff);
+    }
+}

@@ -86,3 +86,18 @@ fn watch(cpu: usize) -> Result<Vec<Gap>> {
     }
     Ok(gaps)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_explains_what_it_touches() {
+        let gap = Gap { cpu: 0, from_ns: 10, to_ns: 20 };
+        assert_eq!(gap.length_ns(), 10);
+        for (from_ns, to_ns, touched) in [(0, 9, false), (0, 10, true), (12, 13, true), (20, 30, true), (21, 30, false)]
+        {
+            assert_eq!(gap.overlaps(from_ns, to_ns), touched, "{from_ns}..{to_ns}");
+        }
+    }
+}

@@ -125,3 +125,36 @@ impl Books {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::{self, Beat, PAYLOAD};
+
+    fn book(books: &mut Books, frame: &[u8], source: [u8; 4], time_to_live: u8) -> Result<(), Reject> {
+        books.book(&Received { payload: &frame[PAYLOAD..], source, time_to_live, stamp_ns: 5_000 }, 1_000)
+    }
+
+    #[test]
+    fn a_heartbeat_counts_once_and_only_as_the_data_plane_would_count_it() {
+        let mut books = Books::new(1, &[2, 3]);
+        let frame = frames::heartbeat([2, 0, 0, 0, 0, 1], Beat::first(3, 1));
+        let source = scene::address(3, 1);
+        assert_eq!(book(&mut books, &frame, source, 64), Err(Reject::Ttl));
+        assert_eq!(book(&mut books, &frame, scene::address(2, 1), 255), Err(Reject::WrongAddress));
+        let mut forged = frame;
+        forged[frames::LENGTH - 1] ^= 1;
+        assert_eq!(book(&mut books, &forged, source, 255), Err(Reject::BadTag));
+        assert_eq!(book(&mut books, &frame, source, 255), Ok(()));
+        assert_eq!(book(&mut books, &frame, source, 255), Err(Reject::Duplicate));
+        let link = books.links[ids::link_index(3, 1) as usize];
+        assert_eq!((link.received, link.stamp_ns, link.duplicates), (1, 4_000, 1));
+        assert_eq!(*books.rejects.counters(), {
+            let mut expected = [0; Reject::COUNT];
+            for reason in [Reject::Ttl, Reject::WrongAddress, Reject::BadTag, Reject::Duplicate] {
+                expected[reason as usize] = 1;
+            }
+            expected
+        });
+    }
+}
