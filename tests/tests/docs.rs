@@ -191,7 +191,7 @@ fn every_reason_for_refusal_has_its_row_in_the_order_of_the_checks() {
 #[test]
 fn every_map_is_described() {
     let described: Vec<&str> = rows(BPFTOOL, "## The maps").iter().map(|row| row[0].trim_matches('`')).collect();
-    let existing: Vec<&str> = MAPS.iter().map(|(name, _)| *name).collect();
+    let existing: Vec<&str> = MAPS.iter().map(|(name, _, _)| *name).collect();
     assert_eq!(described, existing);
 }
 

@@ -90,7 +90,7 @@ fn bpftool_shows_rejects_with_the_names_of_the_reasons() {
 fn every_map_of_the_object_is_pinned_with_the_size_that_was_asked_for() {
     let pins = PinFolder::new();
     let mut rig = Rig::load(Some(pins.path()));
-    let listed: BTreeSet<String> = MAPS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let listed: BTreeSet<String> = MAPS.iter().map(|(name, _, _)| (*name).to_owned()).collect();
     let pinned: BTreeSet<String> = std::fs::read_dir(pins.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -99,7 +99,7 @@ fn every_map_of_the_object_is_pinned_with_the_size_that_was_asked_for() {
     // The two that a rig takes out of the object to read them are in the list above.
     let loaded: BTreeSet<String> = rig.kernel.object_mut().maps().map(|(name, _)| name.to_owned()).collect();
     assert!(loaded.is_subset(&listed), "{loaded:?}");
-    for (name, entries) in MAPS {
+    for (name, entries, _) in MAPS {
         let expected = match entries {
             Entries::Fixed => continue,
             Entries::Links => sizes().links,
