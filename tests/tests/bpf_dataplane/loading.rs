@@ -99,13 +99,14 @@ fn every_map_of_the_object_is_pinned_with_the_size_that_was_asked_for() {
     // The two that a rig takes out of the object to read them are in the list above.
     let loaded: BTreeSet<String> = rig.kernel.object_mut().maps().map(|(name, _)| name.to_owned()).collect();
     assert!(loaded.is_subset(&listed), "{loaded:?}");
-    for (name, entries, _) in MAPS {
+    for (name, entries, value_size) in MAPS {
+        let info = aya::maps::MapInfo::from_pin(pins.path().join(name)).unwrap();
+        assert_eq!(info.value_size(), value_size, "{name}");
         let expected = match entries {
             Entries::Fixed => continue,
             Entries::Links => sizes().links,
             Entries::Nodes => sizes().nodes,
         };
-        let info = aya::maps::MapInfo::from_pin(pins.path().join(name)).unwrap();
         assert_eq!(info.max_entries(), expected, "{name}");
     }
 }

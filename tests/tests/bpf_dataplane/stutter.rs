@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use heartbeat_common::{
@@ -123,24 +123,35 @@ fn a_stall_beyond_the_timeout_is_credited_to_the_peer() {
     assert!(stalls(&rig) >= 3, "{:#?}", rig.judge());
     let gap_ns = rig.link(PEER, PLAIN).longest_gap_ns;
     assert!(gap_ns > timing.late_ns, "no gap beyond the timeout: the test shows nothing ({gap_ns} ns)");
-    let credited: Vec<_> =
+    let credited: Vec<&Notice> =
         notices.iter().filter(|notice| notice.kind == NOTICE_LOCAL_STALL && notice.flags == 0).collect();
-    assert!(credited.iter().any(|stall| stall.length_ns > timing.late_ns), "{notices:#?}");
     for stall in &credited {
         assert_eq!(stall.length_ns, stall.judged_ns - stall.deadline_ns);
     }
-    let late: Vec<_> = notices.iter().filter(|notice| notice.kind == NOTICE_LATE).collect();
-    assert!(late.is_empty(), "accused for this machine's own stalls: {late:#?}\n{:#?}", rig.judge());
+    let late: Vec<&Notice> = notices.iter().filter(|notice| notice.kind == NOTICE_LATE).collect();
+    for late in &late {
+        // This test, too, may be kept from beating by whatever else runs here. What is promised is time to be heard again.
+        println!("late all the same: {late:?}");
+        let spent = late.flags & NOTICE_FLAG_STALL_BUDGET_SPENT != 0;
+        let stall = credited.iter().rfind(|stall| stall.judged_ns <= late.judged_ns);
+        let grace_ns = stall.map_or(0, |stall| stall.judged_ns + timing.interval_ns + timing.slack_ns);
+        assert!(spent || late.deadline_ns >= grace_ns, "{stall:#?}\n{late:#?}\n{:#?}", rig.judge());
+    }
+    let beyond = credited.iter().filter(|stall| stall.length_ns > timing.late_ns).count();
+    assert!(beyond > late.len(), "{beyond} stalls beyond the timeout: {late:#?}\n{:#?}", rig.judge());
 }
 
 /// The tool of these tests.
 #[test]
 fn a_standstill_takes_as_long_as_it_should() {
-    let standstill = Standstill::load(Duration::from_millis(20));
-    for _ in 0..5 {
-        let begin = std::time::Instant::now();
+    let length = Duration::from_millis(20);
+    let standstill = Standstill::load(length);
+    let run = |_| {
+        let begin = Instant::now();
         standstill.run();
-        let took = begin.elapsed();
-        assert!((Duration::from_millis(20)..Duration::from_millis(500)).contains(&took), "{took:?}");
-    }
+        begin.elapsed()
+    };
+    // Whatever else runs here can only make it longer.
+    let shortest = (0..10).map(run).min().unwrap();
+    assert!((length..3 * length).contains(&shortest), "{shortest:?}");
 }
