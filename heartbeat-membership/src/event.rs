@@ -6,6 +6,7 @@ use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::StallSource;
 use crate::membership::HaltReason;
 use crate::message::regroup::Reason;
+use crate::network_state::{InterfaceState, NetworkState};
 use crate::quorum::Rule;
 
 /// One event; the driver adds wall-clock time and the node that logs.
@@ -39,6 +40,18 @@ pub enum EventId {
     LocalStall,
     /// A peer left in order.
     NodeLeft,
+    /// An interface works, and hears all others on its network.
+    InterfaceUp,
+    /// An interface does not reach some other; which end is at fault is not known.
+    InterfaceUnreachable,
+    /// An interface has failed.
+    InterfaceFailed,
+    /// All available nodes on a network reach each other.
+    NetworkUp,
+    /// Some nodes on a network do not reach each other.
+    NetworkPartitioned,
+    /// No available node can use a network.
+    NetworkDown,
     /// A member was removed from the view without having left.
     NodeRemoved,
     /// This node stopped: quorum was lost.
@@ -126,6 +139,20 @@ pub enum Detail {
         /// The incarnation that joined.
         incarnation: Incarnation,
     },
+    /// Of 1125, 1126 and 1127.
+    Interface {
+        /// Its state before.
+        from: InterfaceState,
+        /// Its state now.
+        to: InterfaceState,
+    },
+    /// Of 1128, 1129 and 1130.
+    Network {
+        /// Its state before.
+        from: NetworkState,
+        /// Its state now.
+        to: NetworkState,
+    },
     /// Of 1135.
     Removed {
         /// The incarnation that was removed.
@@ -210,7 +237,13 @@ pub struct UnknownEvent(pub u16);
 
 impl EventId {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
+        Self::InterfaceUp,
+        Self::InterfaceUnreachable,
+        Self::InterfaceFailed,
+        Self::NetworkUp,
+        Self::NetworkPartitioned,
+        Self::NetworkDown,
         Self::LinkRestored,
         Self::LinkLost,
         Self::LocalStall,
@@ -231,6 +264,12 @@ impl EventId {
         match self {
             Self::LinkRestored => 1122,
             Self::LinkLost => 1123,
+            Self::InterfaceUp => 1125,
+            Self::InterfaceUnreachable => 1126,
+            Self::InterfaceFailed => 1127,
+            Self::NetworkUp => 1128,
+            Self::NetworkPartitioned => 1129,
+            Self::NetworkDown => 1130,
             Self::LocalStall => 9001,
             Self::NodeLeft => 9006,
             Self::NodeRemoved => 1135,
@@ -250,6 +289,12 @@ impl EventId {
         match self {
             Self::LinkRestored => "link_restored",
             Self::LinkLost => "link_lost",
+            Self::InterfaceUp => "interface_up",
+            Self::InterfaceUnreachable => "interface_unreachable",
+            Self::InterfaceFailed => "interface_failed",
+            Self::NetworkUp => "network_up",
+            Self::NetworkPartitioned => "network_partitioned",
+            Self::NetworkDown => "network_down",
             Self::LocalStall => "local_stall",
             Self::NodeLeft => "node_left",
             Self::NodeRemoved => "node_removed",
@@ -267,11 +312,19 @@ impl EventId {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::LinkRestored | Self::NodeLeft | Self::NodeJoined | Self::ViewInstalled | Self::RemovalSafe => {
-                Severity::Info
-            }
-            Self::LinkLost | Self::LocalStall => Severity::Warning,
-            Self::ControllerHung | Self::Suspended => Severity::Error,
+            Self::InterfaceUp
+            | Self::NetworkUp
+            | Self::LinkRestored
+            | Self::NodeLeft
+            | Self::NodeJoined
+            | Self::ViewInstalled
+            | Self::RemovalSafe => Severity::Info,
+            Self::LinkLost | Self::LocalStall | Self::InterfaceUnreachable => Severity::Warning,
+            Self::ControllerHung
+            | Self::Suspended
+            | Self::InterfaceFailed
+            | Self::NetworkPartitioned
+            | Self::NetworkDown => Severity::Error,
             Self::NodeRemoved | Self::QuorumLost | Self::Pruned => Severity::Critical,
         }
     }

@@ -186,14 +186,6 @@ impl Handshake {
         was
     }
 
-    /// Forgets whom a decision left out: only the simulator's mutation of binding does that.
-    pub(crate) fn forgive(&mut self, now_ns: u64) {
-        if self.barred != 0 {
-            self.barred = 0;
-            self.calling = Some(now_ns);
-        }
-    }
-
     /// Whether this incarnation was removed from a view.
     pub(crate) fn is_barred(&self, incarnation: u64) -> bool {
         incarnation != 0 && incarnation <= self.barred

@@ -57,6 +57,7 @@ pub mod link;
 pub mod membership;
 pub mod message;
 pub mod mutation;
+pub mod network_state;
 mod node;
 pub mod nodeset;
 mod nonce;
@@ -82,6 +83,7 @@ pub use membership::{
     Echo, HaltReason, MembershipAction, MembershipInput, MembershipSnapshot, Newest, Record, Settings,
 };
 pub use message::{Kind, NextSequences};
+pub use network_state::{InterfaceState, NetworkReport, NetworkState};
 pub use node::{Node, Reason};
 pub use nodeset::NodeSet;
 pub use quorum::{Arbiter, Rule, Votes};

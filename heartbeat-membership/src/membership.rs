@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{CoreConfig, Timing};
-use crate::ids::{Incarnation, NodeId};
+use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::lease::Lease;
+use crate::network_state::NetworkReport;
+use crate::node::networks::Networks;
 use crate::nodeset::NodeSet;
 use crate::quorum::{Arbiter, Votes};
 use crate::regroup::{Regroup, Stage};
@@ -72,6 +74,13 @@ pub enum MembershipInput {
     Witness {
         /// Start of the last successful renewal, `CLOCK_MONOTONIC`; `None` = not held.
         renewed_ns: Option<u64>,
+    },
+    /// The machine knows that its own interface is broken, or works again: carrier lost, address gone.
+    InterfaceBroken {
+        /// The network.
+        network: NetworkId,
+        /// Whether it is broken.
+        broken: bool,
     },
     /// The operator, or a fencing agent, says that the node is off.
     ConfirmFenced {
@@ -158,6 +167,8 @@ pub struct MembershipSnapshot {
     pub stage: Stage,
     /// The view that this node is bound to and that is not installed yet.
     pub bound: Option<ViewId>,
+    /// States of networks and interfaces as the leader sees them; empty before the first judgement.
+    pub networks: BTreeMap<NetworkId, NetworkReport>,
 }
 
 #[derive(Debug, Clone)]
@@ -176,6 +187,7 @@ pub(crate) struct Membership {
     /// Stopped acting; waits for a new incarnation.
     pub(crate) halted: bool,
     pub(crate) removals: BTreeMap<NodeId, Removal>,
+    pub(crate) networks: Networks,
     pub(crate) persisted: Option<Record>,
     pub(crate) next_join_ns: u64,
     pub(crate) next_form_ns: Option<u64>,
@@ -229,6 +241,7 @@ impl Membership {
             suspended_boot_ns: None,
             halted: false,
             removals: BTreeMap::new(),
+            networks: Networks::default(),
             persisted: None,
             next_join_ns: now.mono_ns,
             next_form_ns: None,
@@ -255,6 +268,7 @@ impl Membership {
         self.suspended_boot_ns = None;
         self.halted = false;
         self.removals.clear();
+        self.networks.begin_life();
         self.left = NodeSet::EMPTY;
         self.hung.clear();
         self.strangers = NodeSet::EMPTY;
@@ -285,6 +299,7 @@ impl Membership {
             sequence: self.regroup.sequence,
             stage: self.regroup.stage,
             bound: self.regroup.bound.as_ref().map(|view| view.id),
+            networks: self.networks.shown().clone(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! ever added at the end. Reserved bytes are sent as 0 and ignored on receipt.
 
 pub mod codec;
+pub mod connectivity;
 pub mod hello;
 pub mod join;
 pub mod leave;
@@ -28,6 +29,8 @@ pub enum Kind {
     HelloAck,
     /// Third: answers the second challenge.
     HelloDone,
+    /// Whom the sender hears on each network.
+    Connectivity,
     /// State of a regroup.
     Regroup,
     /// A node without a view asks to be let in.
@@ -36,6 +39,8 @@ pub enum Kind {
     Leave,
     /// The receiver has been removed.
     Poison,
+    /// States of networks and interfaces, from the leader.
+    NetworkStates,
 }
 
 impl Kind {
@@ -46,10 +51,12 @@ impl Kind {
             Self::Hello => 16,
             Self::HelloAck => 17,
             Self::HelloDone => 18,
+            Self::Connectivity => 20,
             Self::Regroup => 24,
             Self::Join => 28,
             Self::Leave => 29,
             Self::Poison => 30,
+            Self::NetworkStates => 32,
         }
     }
 
@@ -60,10 +67,12 @@ impl Kind {
             16 => Some(Self::Hello),
             17 => Some(Self::HelloAck),
             18 => Some(Self::HelloDone),
+            20 => Some(Self::Connectivity),
             24 => Some(Self::Regroup),
             28 => Some(Self::Join),
             29 => Some(Self::Leave),
             30 => Some(Self::Poison),
+            32 => Some(Self::NetworkStates),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ pub enum Mutation {
     HalfIsMajority,
     /// A new incarnation forms without having waited for earlier leases to end.
     NoWait,
-    /// A node that announced pruning for one decision obeys another, and listens again to whom the first left out.
+    /// A node that announced pruning for one decision goes on listening to whom it leaves out, and may obey another.
     NoBinding,
     /// The tie-breaker's half may form.
     TieBreakerForms,

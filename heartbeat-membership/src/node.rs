@@ -8,6 +8,7 @@ mod installing;
 mod joining;
 mod leasing;
 mod leave;
+pub(crate) mod networks;
 mod regrouping;
 mod rows;
 mod verdicts;
@@ -69,6 +70,8 @@ pub enum Reason {
     Admission,
     /// The lease ends, or the grace after it.
     Lease,
+    /// A report of interfaces, or a judgement on them, is due.
+    Networks,
     /// It becomes safe to take over from this node.
     RemovalSafe(NodeId),
 }
@@ -232,7 +235,7 @@ impl Node {
             Kind::Hello => return self.on_hello(now, message),
             Kind::HelloAck => return self.on_answer(now, message, hello::Answering::Ack),
             Kind::HelloDone => return self.on_answer(now, message, hello::Answering::Done),
-            Kind::Regroup | Kind::Join | Kind::Leave | Kind::Poison => {}
+            Kind::Connectivity | Kind::Regroup | Kind::Join | Kind::Leave | Kind::Poison | Kind::NetworkStates => {}
         }
         let barred = peer.handshake.is_barred(message.incarnation);
         if let Err(refusal) = admit(peer, message) {
@@ -246,6 +249,8 @@ impl Node {
             Kind::Regroup => self.on_regroup(now, message),
             Kind::Join => self.on_join(now, message),
             Kind::Poison => self.on_poison(now, message),
+            Kind::Connectivity => self.on_connectivity(now, message),
+            Kind::NetworkStates => self.on_network_states(now, message),
             Kind::Hello | Kind::HelloAck | Kind::HelloDone => Err(Refusal::UnknownKind),
         }
     }

@@ -71,6 +71,10 @@ impl Node {
         if !decision.members.is_empty() {
             self.check_decision(membership, &decision)?;
         }
+        if decision.members.is_empty() && !self.component(membership).contains(decision.decider) {
+            // Behind a one-way cut: that there is no quorum where the decider is says nothing about this side.
+            return Ok(());
+        }
         if !decision.members.contains(local) {
             // The others must learn of it before its decider, or whoever relays it, is gone.
             self.announce(now, decision);
@@ -90,7 +94,7 @@ impl Node {
         let mut exclude = Vec::new();
         for id in outside.iter() {
             let (Some(incarnation), Some(peer)) = (self.meant(id), self.peers.get_mut(&id)) else { continue };
-            if peer.handshake.bar(incarnation) {
+            if self.mutation != Some(Mutation::NoBinding) && peer.handshake.bar(incarnation) {
                 peer.windows.clear();
                 exclude.push(id);
             }

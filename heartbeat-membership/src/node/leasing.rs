@@ -43,6 +43,10 @@ impl Node {
                 membership.lease_stale = true;
                 Ok(())
             }
+            MembershipInput::InterfaceBroken { network, broken } => {
+                membership.networks.broken.insert(network, broken);
+                Ok(())
+            }
             MembershipInput::ConfirmFenced { peer } => self.confirm_fenced(now, peer),
         }
     }

@@ -4,7 +4,6 @@ use super::{Node, Reason as Wakeup};
 use crate::ids::NodeId;
 use crate::membership::Membership;
 use crate::message::regroup::Reason;
-use crate::mutation::Mutation;
 use crate::nodeset::NodeSet;
 use crate::regroup::{Stage, StageEvent};
 use crate::time::Now;
@@ -31,6 +30,7 @@ impl Node {
             return;
         }
         self.check_removals(now);
+        self.drive_networks(now);
         self.seek_admission(now);
         self.publish(now);
     }
@@ -49,7 +49,7 @@ impl Node {
         let removal = membership.removals.iter().map(|(id, removal)| (removal.due_ns, Wakeup::RemovalSafe(*id))).min();
         // A removal that is due waits for a valid lease: the lease wakes the core, not the clock.
         let removal = removal.filter(|(due_ns, _)| *due_ns > self.now.mono_ns);
-        [tick, limit, removal, self.admission_due(), self.lease_due()].into_iter().flatten().min()
+        [tick, limit, removal, self.admission_due(), self.lease_due(), self.networks_due()].into_iter().flatten().min()
     }
 
     /// Begins a regroup. `lost` are members that are not heard, known only now.
@@ -61,9 +61,6 @@ impl Node {
         trigger: Option<NodeId>,
         lost: NodeSet,
     ) {
-        if self.breaks(Mutation::NoBinding) {
-            self.peers.values_mut().for_each(|peer| peer.handshake.forgive(now.mono_ns));
-        }
         let Some(membership) = &mut self.membership else { return };
         membership.regroup.begin(sequence, reason, trigger, now.mono_ns);
         if membership.view.is_none() && membership.regroup.bound.is_none() {

@@ -61,6 +61,8 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// One-way cuts: network, from, to.
     pub cuts: BTreeSet<(NetworkId, NodeId, NodeId)>,
+    /// Ways on which control messages are lost and heartbeats are not.
+    pub control_cuts: BTreeSet<(NodeId, NodeId)>,
     /// Datagrams lost of a thousand.
     pub loss: u64,
     /// Datagrams duplicated of a thousand.
@@ -71,6 +73,8 @@ pub struct World {
     pub checker: Checker,
     /// What happened, for people.
     pub log: Vec<String>,
+    /// What operators were told: true time, the node that logs, the event.
+    pub events: Vec<(u64, NodeId, Event)>,
     /// Datagrams that an eavesdropper has kept.
     pub captured: Vec<(usize, Frame)>,
     /// A rule of the core that is broken on purpose.
@@ -106,10 +110,12 @@ impl World {
             true_ns: 0,
             machines,
             cuts: BTreeSet::new(),
+            control_cuts: BTreeSet::new(),
             loss: 0,
             duplication: 0,
             delay_ns: 200_000,
             log: Vec::new(),
+            events: Vec::new(),
             captured: Vec::new(),
             mutation: None,
             echo_after_binding: false,
@@ -151,6 +157,19 @@ impl World {
         if self.log.len() < LOG_LINES {
             let line = format!("{:>12.6} {}", self.true_ns as f64 / 1e9, text());
             self.log.push(line);
+        }
+    }
+
+    /// Cuts or heals a pair in both directions on these networks.
+    pub fn cut_pair(&mut self, networks: &[NetworkId], a: NodeId, b: NodeId, cut: bool) {
+        for network in networks {
+            for way in [(*network, a, b), (*network, b, a)] {
+                if cut {
+                    self.cuts.insert(way);
+                } else {
+                    self.cuts.remove(&way);
+                }
+            }
         }
     }
 
@@ -324,6 +343,10 @@ impl World {
     /// Sends a datagram: it may be lost, delayed, duplicated, and is perhaps captured.
     fn transmit(&mut self, from: NodeId, to: NodeId, network: NetworkId, frame: Frame) {
         let Some(index) = self.machines.iter().position(|machine| machine.id == to) else { return };
+        let control = matches!(frame, Frame::Control(_));
+        if control && self.control_cuts.contains(&(from, to)) {
+            return;
+        }
         if self.cuts.contains(&(network, from, to)) || self.random.chance(self.loss) {
             return;
         }
@@ -524,11 +547,20 @@ impl World {
                 | EventId::LocalStall
                 | EventId::NodeLeft
                 | EventId::ControllerHung
+                | EventId::InterfaceUp
+                | EventId::InterfaceUnreachable
+                | EventId::InterfaceFailed
+                | EventId::NetworkUp
+                | EventId::NetworkPartitioned
+                | EventId::NetworkDown
                 | EventId::ViewInstalled,
                 _,
             ) => {}
         }
         self.note(|| format!("node {} {} {}", life.0, event.id.number(), event.text));
+        if self.events.len() < LOG_LINES {
+            self.events.push((true_ns, life.0, event.clone()));
+        }
     }
 
     /// Longest time between a silence and the removal that it causes.
