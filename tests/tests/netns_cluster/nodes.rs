@@ -1,6 +1,10 @@
 //! Clusters for tests, and looks at what their nodes report.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    time::{Duration, Instant},
+};
 
 use heartbeat_tests::{
     cluster::Cluster,
@@ -11,6 +15,8 @@ use heartbeat_tests::{
 };
 use serde_json::{Value, json};
 
+/// 1177: the node stopped acting.
+pub(crate) const QUORUM_LOST: u64 = 1177;
 /// 9004: datagrams were refused.
 pub(crate) const REJECT_BURST: u64 = 9004;
 /// 9003: the data plane is not what was asked for.
@@ -57,6 +63,32 @@ pub(crate) fn start_all(cluster: &mut Cluster) {
 
 fn wait_until_up(cluster: &mut Cluster) {
     cluster.wait_until_up(Duration::from_secs(30)).unwrap();
+    wait_for_view(cluster);
+}
+
+/// Waits until all nodes are in one view, and may act.
+pub(crate) fn wait_for_view(cluster: &Cluster) {
+    let all: Vec<u16> = cluster.topology().node_ids().collect();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let view = |node: &u16| {
+        // A node that has only just been started does not answer yet.
+        let status = cluster.node(*node).request(&json!({"request": "status"})).unwrap_or_default();
+        status["view"].clone()
+    };
+    loop {
+        let views: Vec<Value> = all.iter().map(view).collect();
+        let same = |view: &Value| view["number"] == views[0]["number"] && view["members"] == json!(all);
+        if views.iter().all(|view| same(view) && view["quorate"] == true) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no view of all nodes: {views:#?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What the loss of one network may be told of beside the links: states of interfaces and networks, all on that network.
+pub(crate) fn is_network_state(event: &Event) -> bool {
+    (1125..=1130).contains(&event.id())
 }
 
 /// Replaces a part of a node's configuration, which has to be there.
