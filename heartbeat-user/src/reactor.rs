@@ -255,12 +255,10 @@ impl Loop {
         // After a stop of this controller, the lease is renewed from what the kernel has booked before it is tested.
         self.feed_link_records();
         self.take_notices();
-        self.read_standing_verdicts(now_ns);
         self.watch_judge(now_ns);
         self.dataplane.scan(clock::monotonic_ns(), &mut self.notices);
-        while let Some(notice) = self.notices.pop_front() {
-            self.handle_notice(&notice);
-        }
+        self.handle_notices();
+        self.read_standing_verdicts(now_ns);
         if self.core.poll_timeout().is_some_and(|(deadline_ns, _reason)| deadline_ns <= clock::monotonic_ns()) {
             self.feed(Input::Timer);
         }
@@ -300,6 +298,12 @@ impl Loop {
                 Ok(notice) => self.notices.push_back(notice),
                 Err(_) => self.statistics.count_bad_record(),
             }
+        }
+    }
+
+    fn handle_notices(&mut self) {
+        while let Some(notice) = self.notices.pop_front() {
+            self.handle_notice(&notice);
         }
     }
 

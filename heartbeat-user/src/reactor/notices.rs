@@ -69,6 +69,12 @@ impl Loop {
                 inputs.extend(standing_notice(*node, 0, &verdict));
             }
         }
+        if inputs.is_empty() {
+            return;
+        }
+        // The record of a change says more than the verdict that stands after it: what is on its way goes first.
+        self.take_notices();
+        self.handle_notices();
         for notice in inputs {
             if let Some(input) = input(&notice, self.interval_ns) {
                 self.feed(input);
