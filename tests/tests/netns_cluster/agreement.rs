@@ -48,7 +48,7 @@ fn the_command_line_and_the_maps_agree() {
         assert!(beats > 0, "{links}");
     }
     let outside = heartbeat(&cluster, &["status", "--json"]);
-    assert_eq!(outside.status.code(), Some(3), "no view, so no quorum, in this version: {outside:?}");
+    assert_eq!(outside.status.code(), Some(0), "in a quorate view: {outside:?}");
     let events = heartbeat(&cluster, &["events", "--json", "--id", "1122"]);
     let told = String::from_utf8(events.stdout).unwrap();
     let own = cluster.events().since(0).iter().filter(|event| event.node() == 1 && event.id() == LINK_RESTORED).count();

@@ -67,11 +67,13 @@ fn multicast() {
         for peer in [1, 2, 3].into_iter().filter(|peer| *peer != node) {
             for (network, name) in [(1, "private"), (2, "public")] {
                 let before = pinned::link(&cluster, node, peer, network);
-                let now = pinned::wait_for_heartbeats(&cluster, node, (peer, network), &before, 2, PATIENCE);
-                assert!(now.multicast.newest >= before.multicast.newest + 2, "{before:?} {now:?}");
-                assert_eq!(now.unicast.newest, before.unicast.newest, "nothing goes to each one");
+                let now = pinned::wait_for_heartbeats(&cluster, node, (peer, network), &before, 6, PATIENCE);
+                let to_all = now.multicast.newest - before.multicast.newest;
+                let to_each = now.unicast.newest - before.unicast.newest;
+                assert!(to_all >= 3, "{before:?} {now:?}");
+                assert!(to_each <= to_all / 2 + 1, "each one gets an echo every other interval: {before:?} {now:?}");
                 let shown = link(&status(&cluster, node), peer, name);
-                assert!(shown["rtt_us"].is_null(), "nobody echoes: {shown}");
+                assert!(shown["rtt_us"].is_u64(), "somebody echoes: {shown}");
             }
         }
     }

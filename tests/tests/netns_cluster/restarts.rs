@@ -19,8 +19,8 @@ use nix::sys::signal::Signal;
 
 use crate::{
     nodes::{
-        CONTROLLER_STARTED, NODE_LEFT, PATIENCE, REJECT_BURST, edit_config, incarnation, links_between, links_of,
-        nanoseconds, spec, stalls_ns, three_up, up,
+        CONTROLLER_STARTED, NODE_LEFT, PATIENCE, edit_config, incarnation, links_between, links_of, nanoseconds, spec,
+        stalls_ns, three_up, up,
     },
     pinned,
 };
@@ -28,6 +28,8 @@ use crate::{
 /// Long enough for a controller to start within, on a loaded machine and without optimisation.
 const UNNOTICED_INTERVAL: Duration = Duration::from_millis(1500);
 const INTERVAL: Duration = Duration::from_millis(200);
+/// Long enough for a controller that is missed to be back before its lease has ended.
+const MISSED_INTERVAL: Duration = Duration::from_millis(600);
 
 #[test]
 fn killed_and_restarted_within_an_interval_is_not_noticed() {
@@ -69,7 +71,7 @@ fn killed_and_restarted_within_an_interval_is_not_noticed() {
 
 #[test]
 fn restarted_too_late_it_was_missed_and_goes_on() {
-    let mut cluster = three_up(INTERVAL);
+    let mut cluster = three_up(MISSED_INTERVAL);
     let before = incarnation(&cluster, 2);
     let place = cluster.events().len();
     cluster.node_mut(2).kill().unwrap();
@@ -88,7 +90,7 @@ fn restarted_too_late_it_was_missed_and_goes_on() {
         assert_eq!(event.detail()["incarnation"].as_u64(), Some(before), "{}", event.value());
     }
     // Its kernel heard everybody meanwhile.
-    std::thread::sleep(3 * INTERVAL);
+    std::thread::sleep(3 * MISSED_INTERVAL);
     let events = cluster.events().since(place);
     let own: Vec<_> = links_of(&events, LINK_LOST).into_iter().filter(|(node, _, _)| *node == 2).collect();
     assert!(own.is_empty(), "{own:?}");
@@ -96,7 +98,7 @@ fn restarted_too_late_it_was_missed_and_goes_on() {
 
 #[test]
 fn what_the_kernel_found_meanwhile_is_told_by_the_next_controller() {
-    let mut cluster = three_up(INTERVAL);
+    let mut cluster = three_up(MISSED_INTERVAL);
     cluster.node_mut(1).kill().unwrap();
     let place = cluster.events().len();
     cluster.topology().cut_one_way(1, 2, 1).unwrap();
@@ -112,7 +114,7 @@ fn what_the_kernel_found_meanwhile_is_told_by_the_next_controller() {
 
 #[test]
 fn a_link_that_was_late_before_is_not_told_of_again_until_it_is_back() {
-    let mut cluster = three_up(INTERVAL);
+    let mut cluster = three_up(MISSED_INTERVAL);
     let place = cluster.events().len();
     cluster.topology().cut_one_way(1, 2, 1).unwrap();
     let is = |id| move |event: &Event| event.id() == id && is_from_2_to_1(event);
@@ -121,7 +123,7 @@ fn a_link_that_was_late_before_is_not_told_of_again_until_it_is_back() {
     cluster.start_node(1, &[]).unwrap();
     assert_eq!(wait_for_start(&cluster, 1, place).detail()["adopted"], true);
     // Were it told again, it would be by now.
-    std::thread::sleep(3 * INTERVAL);
+    std::thread::sleep(3 * MISSED_INTERVAL);
     cluster.topology().heal_one_way(1, 2, 1).unwrap();
     cluster.events().wait_for(place, PATIENCE, "1122 after the healing", is(LINK_RESTORED)).unwrap();
     is_told_once(&cluster, place);
@@ -277,7 +279,7 @@ fn is_from_2_to_1(event: &Event) -> bool {
 /// One 1123 and one 1122 of the link from node 2 to node 1, and of no other at either of them.
 fn is_told_once(cluster: &Cluster, place: usize) {
     // What should not be there gets the time to come.
-    std::thread::sleep(3 * INTERVAL);
+    std::thread::sleep(3 * MISSED_INTERVAL);
     let events = cluster.events().since(place);
     let of_node_1 = |id| events.iter().filter(|event| event.node() == 1 && event.id() == id).collect::<Vec<_>>();
     for id in [LINK_LOST, LINK_RESTORED] {
@@ -332,10 +334,5 @@ fn wait_for_contact(cluster: &Cluster, node: u64, place: usize) {
         let restored = links_of(events, LINK_RESTORED);
         wanted.iter().all(|link| restored.contains(link))
     };
-    let events = cluster.events().wait_until(place, PATIENCE, "1122 on both sides of every link", made).unwrap();
-    let others =
-        events.iter().filter(|event| ![LINK_RESTORED, LINK_LOST, LOCAL_STALL, REJECT_BURST].contains(&event.id()));
-    for event in others {
-        assert_eq!(event.id(), CONTROLLER_STARTED, "{}", event.value());
-    }
+    cluster.events().wait_until(place, PATIENCE, "1122 on both sides of every link", made).unwrap();
 }
