@@ -24,32 +24,58 @@ use crate::{
 
 const WIRE_LENGTH: u16 = HEARTBEAT_LENGTH as u16;
 
-/// One network's heartbeats: to each peer, or to the group.
+/// A heartbeat to a group cannot echo what each receiver sent, and without echoes there is no lease: on a network with a
+/// group each peer gets one of its own every so many rounds. A lease lasts three intervals longer than `lost_after`, so
+/// that one in two leaves room for several that are lost.
+const ROUNDS_PER_ECHO: u64 = 2;
+
+/// One network's heartbeats: to each peer, or to the group and now and then to each peer.
 pub struct Lane {
     socket: Arc<NetworkSocket>,
+    group: Option<Part>,
+    peers: Part,
+    round: u64,
+}
+
+/// Heartbeats that leave in one system call.
+struct Part {
     /// Destination nodes in the order of the batch; [`ids::EVERY_NODE`] is the group.
     destinations: Vec<u16>,
     batch: Batch,
 }
 
 impl Lane {
-    /// To these peers on the network of `socket`; to the group instead, where it has one.
+    /// To these peers on the network of `socket`, and to its group, where it has one.
     #[must_use]
     pub fn new(socket: Arc<NetworkSocket>, peers: &[(u16, SocketAddr)]) -> Self {
-        let (destinations, addresses): (Vec<u16>, Vec<SocketAddr>) = match socket.group_address() {
-            Some(group) => (vec![ids::EVERY_NODE], vec![group]),
-            None => peers.iter().copied().unzip(),
-        };
-        Self { socket, destinations, batch: Batch::new(&addresses) }
+        let group = socket.group_address().map(|group| Part::new(&[(ids::EVERY_NODE, group)]));
+        Self { socket, group, peers: Part::new(peers), round: 0 }
     }
 
-    /// Sends one heartbeat to each destination. Nothing is sent before there is an incarnation.
+    /// Sends what is due in this interval. Nothing is sent before there is an incarnation.
     pub fn send(&mut self, signer: &Signer, memory: &Memory) -> Sent {
         let Some(node) = memory.node.read(0).filter(|node| node.incarnation != 0) else { return Sent::default() };
-        for (destination, message) in self.destinations.iter().zip(self.batch.messages()) {
-            *message = compose(signer, memory, &node, *destination, self.socket.network);
+        let with_echoes = self.group.is_none() || self.round.is_multiple_of(ROUNDS_PER_ECHO);
+        self.round += 1;
+        let mut sent = Sent::default();
+        for part in self.group.iter_mut().chain(with_echoes.then_some(&mut self.peers)) {
+            sent.add(&part.send(&self.socket, signer, memory, &node));
         }
-        self.batch.send(self.socket.unicast())
+        sent
+    }
+}
+
+impl Part {
+    fn new(targets: &[(u16, SocketAddr)]) -> Self {
+        let (destinations, addresses): (Vec<u16>, Vec<SocketAddr>) = targets.iter().copied().unzip();
+        Self { destinations, batch: Batch::new(&addresses) }
+    }
+
+    fn send(&mut self, socket: &NetworkSocket, signer: &Signer, memory: &Memory, node: &NodeRecord) -> Sent {
+        for (destination, message) in self.destinations.iter().zip(self.batch.messages()) {
+            *message = compose(signer, memory, node, *destination, socket.network);
+        }
+        self.batch.send(socket.unicast())
     }
 }
 

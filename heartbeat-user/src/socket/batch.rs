@@ -35,6 +35,17 @@ pub struct Sent {
     pub errno: i32,
 }
 
+impl Sent {
+    /// Adds what became of another batch.
+    pub fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.failed += other.failed;
+        if other.errno != 0 {
+            self.errno = other.errno;
+        }
+    }
+}
+
 impl Batch {
     /// A batch with one message for each destination, in this order.
     #[must_use]
