@@ -87,10 +87,11 @@ pub(crate) fn peer(node: u16, network: u8, since_ns: u64) -> PeerRecord {
     }
 }
 
-/// Timeouts of a cluster with this interval and the default `late_after` and `lost_after`.
+/// Timeouts of a cluster with this interval, the default `late_after`, and a `lost_after` that is tighter than the default.
 pub(crate) fn timing(interval_ns: u64, active_links: u64) -> TimingRecord {
-    /// Intervals; the defaults of the configuration.
+    /// Intervals.
     const LATE_AFTER: u64 = 2;
+    /// Intervals.
     const LOST_AFTER: u64 = 4;
     let slack_ns = (interval_ns / 8).max(1_000_000);
     TimingRecord {
