@@ -11,9 +11,11 @@ use heartbeat_common::{
 };
 use heartbeat_membership::message::{
     Answer, Hello, Join, Kind, Leave, NextSequences, Poison,
+    connectivity::{Connectivity, NetworkStates},
     hello::Statement,
     regroup::{self, Regroup},
 };
+use heartbeat_membership::network_state::{NetworkReport, NetworkState};
 use heartbeat_membership::{ConfigDigest, Incarnation, NetworkId, NodeId, NodeSet, Stage, ViewId};
 use heartbeat_user::{
     control::{BODY_LENGTH_MAX, Envelope, Signer},
@@ -147,6 +149,22 @@ fn fields_lie_where_the_layouts_put_them() {
         |networks| Answer { challenge: [0; 16], answer: [0; 16], statement, next: vec![next; networks] }.encode();
     assert_gapless("### Hello-ack (17) and hello-done (18), 136 bytes and 32 for each network", answer(0).len());
     assert_eq!(answer(1).len(), 136 + 32);
+
+    let rows = BTreeMap::new();
+    assert_gapless(
+        "### Connectivity (20), 24 bytes and 2 + m for each network",
+        Connectivity { view: 1, version: 1, rows }.encode(3).len(),
+    );
+    let rows = [(NetworkId(1), (NodeSet::EMPTY, false))].into();
+    assert_eq!(Connectivity { view: 1, version: 1, rows }.encode(3).len(), 24 + 2 + 3);
+    let networks = BTreeMap::new();
+    assert_gapless(
+        "### Network states (32), 24 bytes and 2 + 3m for each network",
+        NetworkStates { view: 1, version: 1, networks }.encode(3).len(),
+    );
+    let report = NetworkReport { state: NetworkState::Up, interfaces: BTreeMap::new() };
+    let networks = [(NetworkId(1), report)].into();
+    assert_eq!(NetworkStates { view: 1, version: 1, networks }.encode(3).len(), 24 + 2 + 3 * 3);
 
     let join = Join { incarnation: Incarnation(1), sequence: 0, epoch: 0, hears: NodeSet::EMPTY };
     assert_gapless("### Join (28), 24 bytes and a mask", join.encode(3).len() - 3);
