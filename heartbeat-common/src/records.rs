@@ -4,7 +4,13 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{ids, reject::Reject, window::Window};
+use crate::{
+    auth::{HeartbeatKey, State},
+    ids,
+    reject::Reject,
+    window::Window,
+    wire,
+};
 
 /// NODE: who we are. Writer: userspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -222,6 +228,22 @@ pub struct KeyRecord {
     pub k1: u64,
     /// 1 when the slot holds a key.
     pub present: u64,
+    /// First word of an ordinary heartbeat with this key, as it stands in memory.
+    pub first_word: u64,
+    /// State of the tag's hash once it has absorbed `first_word` and the cluster id.
+    pub state: [u64; 4],
+}
+
+impl KeyRecord {
+    /// The record of a key in a slot, for a cluster id as it stands in memory.
+    #[must_use]
+    pub const fn new(slot: u8, key: HeartbeatKey, cluster_id: u64) -> Self {
+        let (k0, k1) = key.halves();
+        let [m, a, g, i] = wire::MAGIC;
+        let first_word = u64::from_ne_bytes([m, a, g, i, wire::VERSION, wire::KIND_HEARTBEAT, 0, slot]);
+        let state = State::new(key).absorb(first_word).absorb(cluster_id).words();
+        Self { k0, k1, present: 1, first_word, state }
+    }
 }
 
 /// TIMING: what the judge goes by. Writer: userspace.
@@ -427,7 +449,7 @@ assert_sizes! {
     IntervalRecord = 320,
     AdmissionRecord = 48,
     SequenceRecord = 16,
-    KeyRecord = 24,
+    KeyRecord = 64,
     TimingRecord = 40,
     ActiveRecord = 8,
     VerdictRecord = 64,

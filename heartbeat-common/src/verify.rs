@@ -3,7 +3,7 @@
 //! Generic over [`Tables`]: BPF maps in the XDP program, plain memory in the socket data plane and in tests.
 
 use crate::{
-    auth::{self, HeartbeatKey},
+    auth::{self, HeartbeatKey, State},
     decode::{self, Heartbeat, PacketBytes, WORDS_MIN, Words},
     frame::{Address, Datagram},
     ids,
@@ -135,15 +135,21 @@ pub fn verify<'a, B: PacketBytes, T: Tables<'a>>(
     if key.present == 0 {
         return Err(Reject::UnknownKey);
     }
-    let key = HeartbeatKey::from_halves(key.k0, key.k1);
     if decoded.is_control() {
+        let key = HeartbeatKey::from_halves(key.k0, key.k1);
         let tag = auth::tag::<{ wire::HEADER_LENGTH / 8 }>(key, |index| words.word(index));
         if tag.0 != words.word(7) || tag.1 != words.word(8) {
             return Err(Reject::BadTag);
         }
         return Ok(Verified { link, message: Message::Control { kind: decoded.kind } });
     }
-    let tag = auth::tag::<{ wire::HEARTBEAT_TAGGED_LENGTH / 8 }>(key, |index| words.word(index));
+    // The cluster id has been found to be ours, so that an ordinary first word means a state that is known already.
+    let state = if words.word(0) == key.first_word {
+        State::from_words(key.state)
+    } else {
+        State::new(HeartbeatKey::from_halves(key.k0, key.k1)).absorb(words.word(0)).absorb(words.word(1))
+    };
+    let tag = auth::tag_behind::<2, { wire::HEARTBEAT_TAGGED_LENGTH / 8 }>(state, |index| words.word(index));
     if tag.0 != words.word(10) || tag.1 != words.word(11) {
         return Err(Reject::BadTag);
     }

@@ -17,7 +17,9 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapData, RingBuf};
 use bytemuck::Zeroable as _;
 use heartbeat_common::{
-    ABI_VERSION, ids,
+    ABI_VERSION,
+    auth::HeartbeatKey,
+    ids,
     notice::{Notice, RING_BYTES},
     records::{
         CounterRecord, KeyRecord, NETWORK_GROUP, NETWORK_IPV6, NETWORK_PRESENT, NETWORK_SINGLE_HOP, NetworkRecord,
@@ -478,8 +480,7 @@ fn local_tables(
     let mut slots = [KeyRecord::zeroed(); ids::MAX_KEY as usize + 1];
     for (id, derived) in keys {
         if let Some(slot) = slots.get_mut(usize::from(*id)) {
-            let (k0, k1) = heartbeat_common::auth::HeartbeatKey::from_bytes(derived.heartbeat_key).halves();
-            *slot = KeyRecord { k0, k1, present: 1 };
+            *slot = KeyRecord::new(*id, HeartbeatKey::from_bytes(derived.heartbeat_key), owner.cluster_id);
         }
     }
     let mut peers = vec![PeerRecord::zeroed(); preparation.sizes.links as usize];

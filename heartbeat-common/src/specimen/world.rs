@@ -132,8 +132,9 @@ impl World {
         };
         let mut networks = NetworkTable::zeroed();
         let mut keys = [KeyRecord::zeroed(); ids::MAX_KEY as usize + 1];
-        keys[1] = key_record(KEY);
-        keys[2] = key_record(SECOND_KEY);
+        let cluster_id = u64::from_ne_bytes(CLUSTER_ID);
+        keys[1] = KeyRecord::new(1, KEY, cluster_id);
+        keys[2] = KeyRecord::new(2, SECOND_KEY, cluster_id);
         let links = (usize::from(LARGEST_NODE) + 1) * usize::from(ids::MAX_NETWORK);
         let mut peers = vec![PeerRecord::zeroed(); links];
         for id in [PLAIN, IPV6, TAGGED, ROUTED, ELSEWHERE, IPV6_TAGGED] {
@@ -194,11 +195,6 @@ impl<'a> Tables<'a> for &'a World {
     fn key(self, slot: u8) -> Option<&'a KeyRecord> {
         self.keys.get(usize::from(slot))
     }
-}
-
-fn key_record(key: HeartbeatKey) -> KeyRecord {
-    let (k0, k1) = key.halves();
-    KeyRecord { k0, k1, present: 1 }
 }
 
 fn network_record(id: u8, ifindex: u32) -> NetworkRecord {

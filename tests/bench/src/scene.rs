@@ -49,8 +49,7 @@ pub(crate) fn key() -> HeartbeatKey {
 /// The KEYS map: slot 1 is set, the others are empty.
 pub(crate) fn keys() -> [KeyRecord; ids::MAX_KEY as usize + 1] {
     let mut slots = [KeyRecord::zeroed(); ids::MAX_KEY as usize + 1];
-    let (k0, k1) = key().halves();
-    slots[usize::from(KEY_SLOT)] = KeyRecord { k0, k1, present: 1 };
+    slots[usize::from(KEY_SLOT)] = KeyRecord::new(KEY_SLOT, key(), node().cluster_id);
     slots
 }
 
