@@ -29,10 +29,11 @@ struct Offsets {
 }
 
 impl Lease {
-    pub(crate) fn new(now: Now) -> Self {
+    /// `floor_ns`: when this incarnation began.
+    pub(crate) fn new(now: Now, floor_ns: u64) -> Self {
         let offset_ns = now.boot_ns.saturating_sub(now.mono_ns);
         let offsets = Offsets { first_ns: offset_ns, latest_ns: offset_ns, changed_at_ns: 0 };
-        Self { echoes: BTreeMap::new(), floor_ns: now.mono_ns, offsets, end_boot_ns: None }
+        Self { echoes: BTreeMap::new(), floor_ns, offsets, end_boot_ns: None }
     }
 
     /// A peer has echoed a heartbeat that this node sent at `sent_ns`.
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn it_counts_from_the_send_time_that_a_quorum_has_echoed() {
-        let mut lease = Lease::new(at(10));
+        let mut lease = Lease::new(at(10), 10 * S);
         assert_eq!(end(&mut lease, at(11), 5, None), None);
         lease.echoed(NodeId(2), 12 * S, at(20));
         assert_eq!(end(&mut lease, at(20), 5, None), None);
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn echoes_from_another_life_or_from_the_future_do_not_count() {
-        let mut lease = Lease::new(at(10));
+        let mut lease = Lease::new(at(10), 10 * S);
         lease.echoed(NodeId(2), 9 * S, at(20));
         lease.echoed(NodeId(3), 21 * S, at(20));
         assert_eq!(end(&mut lease, at(20), 3, None), None);
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_suspended_machine_does_not_outlive_its_lease() {
-        let mut lease = Lease::new(at(10));
+        let mut lease = Lease::new(at(10), 10 * S);
         lease.echoed(NodeId(2), 12 * S, at(12));
         assert_eq!(end(&mut lease, at(12), 3, None), Some(21));
         let resumed = Now { mono_ns: 13 * S, boot_ns: 113 * S };
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn alone_with_a_quorum_it_counts_from_now_and_the_witness_counts_from_its_renewal() {
-        let mut lease = Lease::new(at(10));
+        let mut lease = Lease::new(at(10), 10 * S);
         assert_eq!(end(&mut lease, at(30), 1, None), Some(39));
         assert_eq!(end(&mut lease, at(30), 2, Some(25 * S)), Some(34));
         assert_eq!(end(&mut lease, at(30), 2, Some(5 * S)), None);

@@ -41,6 +41,28 @@ pub struct Record {
     pub epoch: u32,
     /// The view that this node is bound to and that is not installed yet.
     pub bound: Option<ViewId>,
+    /// When this incarnation began, `CLOCK_MONOTONIC`: echoes of anything sent earlier do not count.
+    #[serde(default)]
+    pub began_ns: u64,
+    /// Removed nodes that may still act.
+    #[serde(default)]
+    pub removals: BTreeMap<NodeId, Removal>,
+    /// Members that are not known to have installed the view that this node joined.
+    #[serde(default)]
+    pub strangers: Vec<NodeId>,
+}
+
+/// A removed node that may still believe itself in. Times are `CLOCK_MONOTONIC` nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The incarnation that was removed.
+    pub incarnation: Incarnation,
+    /// No survivor had a newer stamp.
+    pub newest_ns: u64,
+    /// When its lease has certainly ended.
+    pub lease_over_ns: u64,
+    /// When it has certainly stopped.
+    pub due_ns: u64,
 }
 
 /// One input for membership.
@@ -179,6 +201,7 @@ pub(crate) struct Membership {
     pub(crate) epoch: u32,
     /// When this incarnation began.
     pub(crate) started: Now,
+    pub(crate) began_ns: u64,
     pub(crate) installed: Option<Now>,
     pub(crate) regroup: Regroup,
     pub(crate) lease: Lease,
@@ -206,28 +229,21 @@ pub(crate) struct Membership {
     pub(crate) mask_bytes: usize,
 }
 
-/// A removed node that may still believe itself in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Removal {
-    pub(crate) incarnation: Incarnation,
-    /// No survivor had a newer stamp.
-    pub(crate) newest_ns: u64,
-    /// When its lease has certainly ended.
-    pub(crate) lease_over_ns: u64,
-    /// When it has certainly stopped.
-    pub(crate) due_ns: u64,
-}
-
 impl Membership {
     pub(crate) fn new(config: &CoreConfig, settings: Settings, now: Now) -> Self {
         let highest = config.nodes.iter().map(|node| node.id.0).max().unwrap_or(1);
         let resumed = settings.resume.clone().filter(|record| record.stage == Stage::Stabilized);
         let mut regroup = Regroup::new();
-        let mut epoch = settings.epoch;
+        let mut lease = Lease::new(now, now.mono_ns);
+        let (mut epoch, mut removals, mut strangers) = (settings.epoch, BTreeMap::new(), NodeSet::EMPTY);
         if let Some(record) = &resumed {
             regroup.sequence = record.sequence;
             epoch = epoch.max(record.epoch);
+            removals.clone_from(&record.removals);
+            strangers = record.strangers.iter().copied().collect();
+            lease = Lease::new(now, record.began_ns);
         }
+        let began_ns = resumed.as_ref().map_or(now.mono_ns, |record| record.began_ns);
         let view = resumed.and_then(|record| record.view);
         Self {
             votes: Votes::new(config, settings.arbiter),
@@ -236,11 +252,12 @@ impl Membership {
             installed: view.is_some().then_some(now),
             view,
             regroup,
-            lease: Lease::new(now),
+            lease,
+            began_ns,
             shown_lease: None,
             suspended_boot_ns: None,
             halted: false,
-            removals: BTreeMap::new(),
+            removals,
             networks: Networks::default(),
             persisted: None,
             next_join_ns: now.mono_ns,
@@ -249,7 +266,7 @@ impl Membership {
             witness_ns: None,
             left: NodeSet::EMPTY,
             hung: BTreeMap::new(),
-            strangers: NodeSet::EMPTY,
+            strangers,
             lease_stale: true,
             mask_bytes: usize::from(highest.div_ceil(8)),
             settings,
@@ -264,7 +281,8 @@ impl Membership {
         self.view = None;
         self.started = now;
         self.installed = None;
-        self.lease = Lease::new(now);
+        self.lease = Lease::new(now, now.mono_ns);
+        self.began_ns = now.mono_ns;
         self.suspended_boot_ns = None;
         self.halted = false;
         self.removals.clear();

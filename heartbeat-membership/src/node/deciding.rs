@@ -128,7 +128,9 @@ impl Node {
         let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
         let regroup = &mut membership.regroup;
         for entry in newest {
-            regroup.newest.insert(entry.peer, entry.stamp_ns);
+            // Whoever is in a view was heard: a record that is gone says nothing about when.
+            let stamp_ns = if entry.stamp_ns == 0 { now.mono_ns } else { entry.stamp_ns };
+            regroup.newest.insert(entry.peer, stamp_ns);
             if let Some(peer) = self.peers.get_mut(&entry.peer) {
                 peer.reset_links(now.mono_ns, slack_ns);
             }

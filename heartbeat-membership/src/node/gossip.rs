@@ -215,6 +215,9 @@ impl Node {
             stage: membership.regroup.stage,
             epoch: membership.epoch,
             bound: membership.regroup.announced(),
+            began_ns: membership.began_ns,
+            removals: membership.removals.clone(),
+            strangers: membership.strangers.iter().collect(),
         };
         if membership.persisted.as_ref() != Some(&record) {
             membership.persisted = Some(record.clone());

@@ -135,6 +135,7 @@ impl Node {
     fn report_safe(&mut self, now: Now, id: NodeId, enforced: Enforcement) {
         let removal = self.membership.as_mut().and_then(|membership| membership.removals.remove(&id));
         let Some(removal) = removal else { return };
+        self.persist();
         let text = format!("What node {} did may be taken over.", self.peer_name(id));
         let newest_ns = removal.newest_ns;
         let detail = Detail::Safe { incarnation: removal.incarnation, newest_ns, enforced };

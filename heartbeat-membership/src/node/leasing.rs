@@ -93,7 +93,15 @@ impl Node {
             );
         }
         let withheld = self.membership.as_ref().is_some_and(|membership| !membership.strangers.is_empty());
-        self.show_lease(if withheld { 0 } else { end_boot_ns });
+        // After adoption the end that the earlier controller wrote stands until there are echoes to compute one from.
+        let adopted =
+            end_boot_ns == 0 && self.membership.as_ref().is_some_and(|membership| membership.shown_lease.is_none());
+        if withheld || !adopted {
+            self.show_lease(if withheld { 0 } else { end_boot_ns });
+        }
+        if !gone.is_empty() {
+            self.persist();
+        }
     }
 
     /// Whether a node that this one does not know to have installed the view that it joined can no longer act.

@@ -9,7 +9,7 @@ pub fn strike(world: &mut World, end_ns: u64) {
     let interval_ns = world.config.timing.interval_ns;
     let nodes = world.machines.len();
     let victim = world.random.index(nodes);
-    match world.random.below(14) {
+    match world.random.below(16) {
         0 => partition(world, true),
         1 => partition(world, false),
         2 => one_way(world),
@@ -43,6 +43,10 @@ pub fn strike(world: &mut World, end_ns: u64) {
             world.feed(victim, Input::Leave);
             let pause_ns = world.random.below(20 * interval_ns);
             world.after(pause_ns, Happening::Start(victim));
+        }
+        13 | 14 if world.machines[victim].core.is_some() && world.machines[victim].frozen_until_ns <= world.true_ns => {
+            let pause_ns = world.random.below(4 * interval_ns);
+            world.kill(victim, pause_ns);
         }
         _ => replay(world),
     }

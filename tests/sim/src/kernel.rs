@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use heartbeat_membership::{
-    Incarnation, Input, LateVerdict, NetworkId, NextSequences, NodeId, Restored, SilentVerdict, Timing,
+    AdoptedLink, AdoptedPeer, Incarnation, Input, LateVerdict, LinkState, NetworkId, NextSequences, NodeId, Restored,
+    SilentVerdict, Timing,
 };
 
 /// A heartbeat on its way.
@@ -68,6 +69,24 @@ impl Kernel {
         peer.accepted = None;
         peer.echo_ns = 0;
         peer.newest()
+    }
+
+    /// What a restarted controller finds.
+    #[must_use]
+    pub fn adopted(&self) -> Vec<AdoptedPeer> {
+        let link = |(network, link): (&NetworkId, &Link)| {
+            let state = match (link.heard, link.late) {
+                (_, true) => LinkState::Late,
+                (true, false) => LinkState::Up,
+                (false, false) => LinkState::Init,
+            };
+            AdoptedLink { network: *network, state, stamp_ns: link.stamp_ns }
+        };
+        let peer = |(id, peer): (&NodeId, &Peer)| {
+            let incarnation = peer.accepted?;
+            Some(AdoptedPeer { peer: *id, incarnation, links: peer.links.iter().map(link).collect() })
+        };
+        self.peers.iter().filter_map(peer).collect()
     }
 
     /// The newest stamp of a peer.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use heartbeat_membership::{
     AdoptedPeer, Arbiter, CoreConfig, Echo, Identity, Incarnation, Input, MembershipInput, NetworkId, NextSequences,
-    Node, NodeId, Now, Record, Settings, View,
+    Node, NodeId, Now, Record, Settings, Stage, View,
 };
 
 use crate::clock::Clock;
@@ -40,6 +40,8 @@ pub struct Machine {
     pub mute: bool,
     /// What waits for a frozen controller, as in ring buffer and socket.
     pub inbox: Vec<Input>,
+    /// The controller was killed and has not been restarted: its kernel goes on.
+    pub killed: bool,
     /// More came than it holds.
     pub overflow: bool,
     /// Next sequence numbers.
@@ -76,6 +78,7 @@ impl Machine {
             frozen_until_ns: 0,
             mute: false,
             inbox: Vec::new(),
+            killed: false,
             overflow: false,
             next: BTreeMap::new(),
             view: None,
@@ -108,6 +111,7 @@ impl Machine {
         self.mute = false;
         self.inbox.clear();
         self.overflow = false;
+        self.killed = false;
         self.began_ns = now.mono_ns;
         self.began_true_ns = true_ns;
         self.viewless_ns = true_ns;
@@ -122,10 +126,42 @@ impl Machine {
         self.core = Node::with_membership(config, settings, identity, seed, now).ok();
     }
 
+    /// The controller is killed; kernel, sequence numbers and records stay.
+    pub fn kill(&mut self) {
+        self.core = None;
+        self.killed = true;
+    }
+
+    /// Restarts a killed controller on what stayed, if it may; whether it did.
+    pub fn adopt(&mut self, config: &CoreConfig, arbiter: Arbiter, stop_time_ns: u64, true_ns: u64) -> bool {
+        let now = self.now(true_ns);
+        let leased = now.boot_ns < self.lease_end_ns;
+        let Some(record) = self.record.clone().filter(|record| leased && record.stage == Stage::Stabilized) else {
+            return false;
+        };
+        self.life += 1;
+        self.killed = false;
+        self.frozen_until_ns = 0;
+        self.mute = false;
+        self.inbox.clear();
+        self.overflow = false;
+        let incarnation = self.disk.incarnation;
+        let config = CoreConfig { local: self.id, ..config.clone() };
+        let settings = Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, resume: Some(record) };
+        let identity = Identity { incarnation: Incarnation(incarnation), adopted: self.kernel.adopted() };
+        let mut seed = [0_u8; 32];
+        seed[..8].copy_from_slice(&incarnation.to_le_bytes());
+        seed[8..10].copy_from_slice(&self.id.0.to_le_bytes());
+        seed[16..24].copy_from_slice(&self.life.to_le_bytes());
+        self.core = Node::with_membership(config, settings, identity, seed, now).ok();
+        self.core.is_some()
+    }
+
     /// The incarnation, while the controller lives.
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
-        self.core.as_ref().map(Node::incarnation)
+        let dead = self.killed.then_some(Incarnation(self.disk.incarnation));
+        self.core.as_ref().map(Node::incarnation).or(dead)
     }
 
     /// What the reactor reads from the kernel before anything else.
@@ -138,7 +174,7 @@ impl Machine {
     /// Whether the lease is valid by the machine's own clock.
     #[must_use]
     pub fn leased(&self, true_ns: u64) -> bool {
-        self.core.is_some() && self.now(true_ns).boot_ns < self.lease_end_ns
+        (self.core.is_some() || self.killed) && self.now(true_ns).boot_ns < self.lease_end_ns
     }
 
     /// Remembers that it lives without a view, if it does.

@@ -186,6 +186,15 @@ impl World {
         self.checker.disturb(id, true_ns);
     }
 
+    /// The controller is killed; the kernel goes on accepting, nothing is sent. It is restarted after `pause_ns`.
+    pub fn kill(&mut self, index: usize, pause_ns: u64) {
+        let (id, true_ns) = (self.machines[index].id, self.true_ns);
+        self.note(|| format!("the controller of node {id} is killed"));
+        self.machines[index].kill();
+        self.checker.disturb(id, true_ns);
+        self.after(pause_ns, Happening::Start(index));
+    }
+
     /// The controller stands still; `mute` stops the sender as well.
     pub fn freeze(&mut self, index: usize, for_ns: u64, mute: bool) {
         let (id, life, true_ns) = (self.machines[index].id, self.machines[index].life, self.true_ns);
@@ -257,6 +266,23 @@ impl World {
         if machine.core.is_some() {
             return;
         }
+        if machine.killed && machine.adopt(&self.config, self.arbiter, self.stop_time_ns, true_ns) {
+            let (id, life) = (machine.id, machine.life);
+            if let (Some(core), Some(mutation)) = (&mut machine.core, self.mutation) {
+                core.mutate(mutation);
+            }
+            self.note(|| format!("node {id} adopts what it finds"));
+            self.checker.disturb(id, true_ns);
+            // A restarted sender beats at once: its peers have waited long enough.
+            self.after(1, Happening::Beat(index, life));
+            self.after(1, Happening::Judge(index, life));
+            self.drain(index);
+            let standing = self.machines[index].kernel.standing(self.machines[index].now(true_ns).mono_ns);
+            for input in standing {
+                self.feed(index, input);
+            }
+            return;
+        }
         // Without its disk a node falls back on its clock, which may be behind but is never twice the same.
         let incarnation = if machine.disk.incarnation == 0 { 1 + true_ns / 1000 } else { machine.disk.incarnation + 1 };
         let id = machine.id;
@@ -307,7 +333,7 @@ impl World {
         self.after(next_ns, Happening::Beat(index, life));
         let machine = &self.machines[index];
         let (Some(incarnation), source) = (machine.incarnation(), machine.id) else { return };
-        if machine.mute {
+        if machine.mute || machine.killed {
             return;
         }
         let networks: Vec<_> = self.config.networks.iter().map(|network| network.id).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use heartbeat_membership::{Arbiter, InterfaceState, NetworkId, NetworkState, NodeId};
+use heartbeat_membership::{Arbiter, Input, InterfaceState, MembershipInput, NetworkId, NetworkState, NodeId};
 use heartbeat_sim::run;
 use heartbeat_sim::world::World;
 
@@ -236,4 +236,48 @@ fn a_paused_node_stops_when_it_resumes_and_joins_again() {
     assert!((1..=3).all(|node| scene.view(node) == Some(vec![1, 2, 3])), "{}", scene.world.log.join("\n"));
     let logged = scene.logged(3);
     assert_eq!(logged.get(&1135), None, "the paused node blames nobody: {logged:?}");
+}
+
+#[test]
+fn a_controller_that_is_killed_and_adopts_is_noticed_by_nobody() {
+    let mut scene = Scene::new(3, Arbiter::Majority);
+    scene.world.kill(1, INTERVAL_NS / 2);
+    let incarnation = scene.world.machines[1].incarnation();
+    let mut leased = true;
+    for _ in 0..200 {
+        let next_ns = scene.world.true_ns + INTERVAL_NS / 10;
+        scene.world.run_until(next_ns, |_| {});
+        leased &= scene.world.machines[1].leased(scene.world.true_ns);
+    }
+    assert!(leased, "the lease lapsed\n{}", scene.world.log.join("\n"));
+    assert_eq!(scene.world.machines[1].incarnation(), incarnation);
+    for node in 1..=3 {
+        assert_eq!((scene.links(node, 1123), scene.links(node, 1122)), (0, 0), "{}", scene.world.log.join("\n"));
+        assert_eq!(scene.logged(node), BTreeMap::new(), "{}", scene.world.log.join("\n"));
+        assert_eq!(scene.view(node), Some(vec![1, 2, 3]));
+    }
+}
+
+#[test]
+fn who_left_in_order_is_neither_lost_nor_removed() {
+    let mut scene = Scene::new(3, Arbiter::Majority);
+    scene.world.feed(2, Input::Leave);
+    scene.pass(30);
+    for node in 1..=2 {
+        assert_eq!(scene.links(node, 1123), 0);
+        assert_eq!(scene.logged(node), BTreeMap::from([(9006, 1), (9007, 1)]));
+        assert_eq!(scene.view(node), Some(vec![1, 2]));
+    }
+}
+
+#[test]
+fn a_node_that_is_declared_off_is_safe_to_replace_at_once() {
+    let mut scene = Scene::new(3, Arbiter::Majority);
+    scene.world.crash(2);
+    scene.pass(10);
+    assert_eq!(scene.logged(1).get(&9008), None);
+    scene.world.feed(0, Input::Membership(MembershipInput::ConfirmFenced { peer: NodeId(3) }));
+    assert_eq!(scene.logged(1).get(&9008), Some(&1));
+    scene.pass(30);
+    assert_eq!(scene.logged(1).get(&9008), Some(&1));
 }
