@@ -62,6 +62,7 @@ mod node;
 pub mod nodeset;
 mod nonce;
 mod peer;
+mod quarantine;
 pub mod quorum;
 pub mod refusal;
 pub mod regroup;

@@ -10,6 +10,7 @@ use crate::lease::Lease;
 use crate::network_state::NetworkReport;
 use crate::node::networks::Networks;
 use crate::nodeset::NodeSet;
+use crate::quarantine::Quarantine;
 use crate::quorum::{Arbiter, Votes};
 use crate::regroup::{Regroup, Stage};
 use crate::time::{MILLISECOND_NS, Now, SECOND_NS};
@@ -104,6 +105,11 @@ pub enum MembershipInput {
         /// Whether it is broken.
         broken: bool,
     },
+    /// The operator lets a quarantined node in again.
+    ClearQuarantine {
+        /// The node.
+        peer: NodeId,
+    },
     /// The operator, or a fencing agent, says that the node is off.
     ConfirmFenced {
         /// The node.
@@ -189,6 +195,8 @@ pub struct MembershipSnapshot {
     pub stage: Stage,
     /// The view that this node is bound to and that is not installed yet.
     pub bound: Option<ViewId>,
+    /// Nodes that this one keeps out for flapping, and until when, `CLOCK_MONOTONIC` nanoseconds.
+    pub quarantined: BTreeMap<NodeId, u64>,
     /// States of networks and interfaces as the leader sees them; empty before the first judgement.
     pub networks: BTreeMap<NetworkId, NetworkReport>,
 }
@@ -211,6 +219,7 @@ pub(crate) struct Membership {
     pub(crate) halted: bool,
     pub(crate) removals: BTreeMap<NodeId, Removal>,
     pub(crate) networks: Networks,
+    pub(crate) quarantine: Quarantine,
     pub(crate) persisted: Option<Record>,
     pub(crate) next_join_ns: u64,
     pub(crate) next_form_ns: Option<u64>,
@@ -259,6 +268,7 @@ impl Membership {
             halted: false,
             removals,
             networks: Networks::default(),
+            quarantine: Quarantine::default(),
             persisted: None,
             next_join_ns: now.mono_ns,
             next_form_ns: None,
@@ -317,6 +327,7 @@ impl Membership {
             sequence: self.regroup.sequence,
             stage: self.regroup.stage,
             bound: self.regroup.bound.as_ref().map(|view| view.id),
+            quarantined: self.quarantine.standing(now),
             networks: self.networks.shown().clone(),
         }
     }

@@ -41,6 +41,8 @@ impl Node {
             let lease_over_ns = newest_ns.saturating_add(Membership::lease_wait_ns(&timing));
             let removal = Removal { incarnation: *incarnation, newest_ns, lease_over_ns, due_ns };
             membership.removals.insert(*id, removal);
+            let configured = self.config.nodes.iter().map(|node| node.id).collect();
+            membership.quarantine.removed(*id, &configured, &membership.votes, now);
         }
         let (reason, sequence, began_ns) = (regroup.reason, regroup.sequence, regroup.began_ns);
         let joined_existing = regroup.joining.is_some();

@@ -98,6 +98,9 @@ impl Node {
             && heard
             && !differs
             && !self.removed_may_act(now, membership);
+        if membership.quarantine.keeps_out(joiner, now) {
+            return Err(Refusal::Quarantined);
+        }
         if !serve {
             return Err(Refusal::JoinNotNow);
         }

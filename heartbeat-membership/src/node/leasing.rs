@@ -47,6 +47,10 @@ impl Node {
                 membership.networks.broken.insert(network, broken);
                 Ok(())
             }
+            MembershipInput::ClearQuarantine { peer } => {
+                membership.quarantine.clear(peer);
+                Ok(())
+            }
             MembershipInput::ConfirmFenced { peer } => self.confirm_fenced(now, peer),
         }
     }

@@ -1,6 +1,6 @@
 //! What goes wrong in a run, and when.
 
-use heartbeat_membership::{Input, NodeId};
+use heartbeat_membership::{Input, MembershipInput, NodeId};
 
 use crate::world::{Happening, World};
 
@@ -66,6 +66,16 @@ pub fn heal(world: &mut World) {
     for index in 0..world.machines.len() {
         if world.machines[index].core.is_none() {
             world.after(0, Happening::Start(index));
+        }
+    }
+}
+
+/// The operator lets everyone in again who was removed too often.
+pub fn pardon(world: &mut World) {
+    let ids: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
+    for index in 0..world.machines.len() {
+        for peer in &ids {
+            world.feed(index, Input::Membership(MembershipInput::ClearQuarantine { peer: *peer }));
         }
     }
 }

@@ -116,6 +116,7 @@ fn settle(world: &mut World) {
     while world.true_ns < end_ns && world.checker.violations.is_empty() {
         let until_ns = world.true_ns + timing.interval_ns;
         world.run_until(until_ns, |_| {});
+        faults::pardon(world);
         if all_in(world) {
             return;
         }

@@ -281,3 +281,22 @@ fn a_node_that_is_declared_off_is_safe_to_replace_at_once() {
     scene.pass(30);
     assert_eq!(scene.logged(1).get(&9008), Some(&1));
 }
+
+#[test]
+fn a_node_that_flaps_three_times_is_kept_out_until_the_operator_lets_it_in() {
+    let mut scene = Scene::new(3, Arbiter::Majority);
+    for _ in 0..3 {
+        assert_eq!(scene.view(1), Some(vec![1, 2, 3]));
+        scene.split(&[3], &[1, 2]);
+        scene.pass(12);
+        scene.world.cuts.clear();
+        scene.pass(60);
+    }
+    assert_eq!((scene.view(1), scene.view(3)), (Some(vec![1, 2]), None));
+    let core = scene.world.machines[0].core.as_ref().expect("the node lives");
+    let membership = core.snapshot().membership.expect("the core has membership");
+    assert_eq!(membership.quarantined.into_keys().collect::<Vec<_>>(), [NodeId(3)]);
+    scene.world.feed(0, Input::Membership(MembershipInput::ClearQuarantine { peer: NodeId(3) }));
+    scene.pass(20);
+    assert_eq!(scene.view(3), Some(vec![1, 2, 3]));
+}
