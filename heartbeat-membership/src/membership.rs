@@ -105,6 +105,9 @@ pub enum MembershipInput {
         /// Whether it is broken.
         broken: bool,
     },
+    /// The operator says that all other nodes are off: form a view of this node alone, though it has no majority. Others
+    /// join it. Refused while this node is in a view or bound to one.
+    FormForced,
     /// The operator lets a quarantined node in again.
     ClearQuarantine {
         /// The node.
@@ -176,6 +179,8 @@ pub enum HaltReason {
     Poisoned,
     /// Bound to a decision that never came about, while in no view.
     Abandoned,
+    /// Another cluster was formed under a higher epoch.
+    Superseded,
 }
 
 /// State of membership, for status.
@@ -205,6 +210,8 @@ pub struct MembershipSnapshot {
 pub(crate) struct Membership {
     pub(crate) settings: Settings,
     pub(crate) votes: Votes,
+    /// The votes that count in the view: all configured ones, or its members' where it was formed by force.
+    pub(crate) electorate: Votes,
     pub(crate) view: Option<View>,
     pub(crate) epoch: u32,
     /// When this incarnation began.
@@ -254,8 +261,10 @@ impl Membership {
         }
         let began_ns = resumed.as_ref().map_or(now.mono_ns, |record| record.began_ns);
         let view = resumed.and_then(|record| record.view);
+        let votes = Votes::new(config, settings.arbiter);
         Self {
-            votes: Votes::new(config, settings.arbiter),
+            electorate: electorate(&votes, view.as_ref()),
+            votes,
             epoch,
             started: now,
             installed: view.is_some().then_some(now),
@@ -289,6 +298,7 @@ impl Membership {
         self.regroup = Regroup::new();
         self.regroup.sequence = sequence;
         self.view = None;
+        self.electorate = self.votes.clone();
         self.started = now;
         self.installed = None;
         self.lease = Lease::new(now, now.mono_ns);
@@ -343,6 +353,14 @@ impl Membership {
     /// How long after its newest stamp a removed node has certainly stopped: the rule of when a takeover is safe.
     pub(crate) fn safety_wait_ns(&self, timing: &Timing) -> u64 {
         Self::lease_wait_ns(timing).saturating_add(timing.grace_ns).saturating_add(self.settings.stop_time_ns)
+    }
+}
+
+/// The votes that count in a view.
+pub(crate) fn electorate(votes: &Votes, view: Option<&View>) -> Votes {
+    match view.filter(|view| view.forced) {
+        Some(view) => votes.narrowed(&view.set()),
+        None => votes.clone(),
     }
 }
 

@@ -143,6 +143,7 @@ impl Node {
         self.mutation = Some(mutation);
         if let (Some(membership), Mutation::HalfIsMajority) = (&mut self.membership, mutation) {
             membership.votes.break_majority();
+            membership.electorate.break_majority();
         }
     }
 

@@ -114,6 +114,15 @@ impl Votes {
         }
     }
 
+    /// The votes of these nodes alone: who counts in a view that was formed by force. More than half is needed.
+    #[must_use]
+    pub fn narrowed(&self, electorate: &NodeSet) -> Self {
+        let nodes: BTreeMap<_, _> =
+            self.nodes.iter().filter(|(id, _)| electorate.contains(**id)).map(|(id, votes)| (*id, *votes)).collect();
+        let total = nodes.values().map(|votes| u64::from(*votes)).sum();
+        Self { nodes, total, tie_breaker: None, witness: false, half_is_majority: self.half_is_majority }
+    }
+
     /// Whether these nodes may form a cluster: a strict majority, the witness's vote included.
     #[must_use]
     pub fn may_form(&self, nodes: &NodeSet, with_witness: bool) -> bool {

@@ -34,6 +34,9 @@ pub struct View {
     pub id: ViewId,
     /// Its members, each with the incarnation that was agreed.
     pub members: BTreeMap<NodeId, Incarnation>,
+    /// Formed without a majority on the operator's word, and not grown to one since: its own members are who counts.
+    #[serde(default)]
+    pub forced: bool,
 }
 
 impl ViewId {
@@ -46,6 +49,7 @@ impl View {
     pub(crate) fn new(
         number: ViewNumber,
         members: BTreeMap<NodeId, Incarnation>,
+        forced: bool,
         votes: &Votes,
         timing: &Timing,
     ) -> Self {
@@ -62,10 +66,11 @@ impl View {
             u64::from(timing.lost_after),
             timing.grace_ns,
             timing.hang_timeout_ns,
+            u64::from(forced),
         ] {
             hash.fold(value);
         }
-        Self { id: ViewId { number, digest: ViewDigest(hash.0.to_be_bytes()) }, members }
+        Self { id: ViewId { number, digest: ViewDigest(hash.0.to_be_bytes()) }, members, forced }
     }
 
     /// The members without their incarnations.

@@ -6,7 +6,7 @@
 //! | 8 | 24 | sender's view, which is being regrouped: number (8), digest (16); zeros = forming |
 //! | 32 | 1 | stage, 1 to 6 |
 //! | 33 | 1 | reason, 1 to 7 |
-//! | 34 | 1 | flags: bit 0 an answer that wants none; bit 1 a decision follows |
+//! | 34 | 1 | flags: bit 0 an answer that wants none; bit 1 a decision follows; bit 2 its view is forced |
 //! | 35 | 1 | length m of a mask in bytes, 1 to 128; bit 0 of byte 0 is node 1 |
 //! | 36 | 2 | node that caused the regroup; 0 = none |
 //! | 38 | 2 | joining node; 0 = none |
@@ -79,6 +79,8 @@ pub struct Decision {
     pub members: NodeSet,
     /// Who decided.
     pub decider: NodeId,
+    /// The view is one that was formed by force, and has no majority yet.
+    pub forced: bool,
 }
 
 /// Why a regroup began.
@@ -119,6 +121,7 @@ impl Reason {
 
 const REPLY: u8 = 1;
 const DECIDED: u8 = 2;
+const FORCED: u8 = 4;
 
 impl Regroup {
     /// The body with masks of `mask_bytes` bytes; as many rows as fit, the first ones.
@@ -137,6 +140,7 @@ impl Regroup {
         writer.u64(self.sequence);
         write_view(&mut writer, &self.base);
         let flags = if self.reply { REPLY } else { 0 } | if decision.is_some() { DECIDED } else { 0 };
+        let flags = flags | if decision.is_some_and(|decision| decision.forced) { FORCED } else { 0 };
         writer.u8(self.stage.byte()).u8(self.reason.byte()).u8(flags).u8(u8::try_from(mask_bytes).unwrap_or(128));
         writer.u16(self.trigger.map_or(0, |id| id.0));
         let (joiner, incarnation) = self.joiner.map_or((0, 0), |(id, incarnation)| (id.0, incarnation.0));
@@ -202,7 +206,7 @@ impl Regroup {
         let decision = match (flags & DECIDED != 0, decider) {
             (false, _) => None,
             (true, Some(decider)) if members.is_empty() == (decided == ViewId::NONE) => {
-                Some(Decision { view: decided, members, decider })
+                Some(Decision { view: decided, members, decider, forced: flags & FORCED != 0 })
             }
             (true, Some(_) | None) => return Err(BodyError::Range("decision")),
         };
@@ -286,7 +290,7 @@ mod tests {
             reached: [set(&[1, 2]), NodeSet::EMPTY, NodeSet::EMPTY, NodeSet::EMPTY],
             left: NodeSet::EMPTY,
             may_form: NodeSet::EMPTY,
-            decision: Some(Decision { view: view(4), members: set(&[1, 2, 3]), decider: NodeId(1) }),
+            decision: Some(Decision { view: view(4), members: set(&[1, 2, 3]), decider: NodeId(1), forced: true }),
             ages: vec![(NodeId(4), 123)],
             rows: vec![(NodeId(1), set(&[1, 2, 3])), (NodeId(2), set(&[1, 2, 9]))],
         }

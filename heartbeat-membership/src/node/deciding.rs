@@ -6,7 +6,7 @@ use super::Node;
 use crate::action::Action;
 use crate::ids::{Incarnation, NodeId};
 use crate::membership::{HaltReason, Membership, MembershipAction, Newest};
-use crate::message::regroup::Decision;
+use crate::message::regroup::{Decision, Reason};
 use crate::mutation::Mutation;
 use crate::nodeset::NodeSet;
 use crate::refusal::Refusal;
@@ -25,7 +25,7 @@ impl Node {
         let regroup = &membership.regroup;
         let (group, number) = match &membership.view {
             Some(view) => {
-                let quorate = |set: &NodeSet| votes.quorum(set, witness).holds();
+                let quorate = |set: &NodeSet| membership.electorate.quorum(set, witness).holds();
                 let mut group = graph.best_group(&component.and(&view.set()), votes, quorate);
                 // Nobody is pruned for the sake of a joining node: it comes in if it hears all who stay. Whoever is
                 // removed may hold a lease for a while, and does not know the joining node: they must not both act.
@@ -45,21 +45,42 @@ impl Node {
             }
         };
         let members = group.unwrap_or_default();
+        let was_forced = membership.view.as_ref().is_some_and(|view| view.forced);
+        let forced = was_forced && !members.is_empty() && !votes.quorum(&members, witness).holds();
         let view = if members.is_empty() {
             ViewId::NONE
         } else {
-            let Some(view) = self.view_of(&members, number) else {
+            let Some(view) = self.view_of(&members, number, forced) else {
                 self.abandon(now);
                 return;
             };
             view.id
         };
-        let decision = Decision { view, members, decider: self.config.local };
+        let decision = Decision { view, members, decider: self.config.local, forced };
         if let Err(refusal) = self.accept(now, decision) {
             // Nobody obeys a decision that its decider cannot.
             self.refuse(refusal);
             self.abandon(now);
         }
+    }
+
+    /// On the operator's word that all others are off: a view of this node alone.
+    pub(super) fn form_forced(&mut self, now: Now) -> Result<(), Refusal> {
+        let local = self.config.local;
+        let Some(membership) = &self.membership else { return Err(Refusal::NoMembership) };
+        if membership.view.is_some() || membership.regroup.bound.is_some() {
+            return Err(Refusal::JoinNotNow);
+        }
+        let number = view::first_of_epoch(membership.epoch.saturating_add(1));
+        let members = NodeSet::of(local);
+        let forced = !membership.votes.quorum(&members, membership.witness_ns.is_some()).holds();
+        let sequence = self.next_sequence();
+        if let Some(membership) = &mut self.membership {
+            membership.regroup.joining = None;
+        }
+        self.begin_regroup(now, sequence, Reason::Form, Some(local), NodeSet::EMPTY);
+        let view = self.view_of(&members, number, forced).ok_or(Refusal::BadDecision)?;
+        self.accept(now, Decision { view: view.id, members, decider: local, forced })
     }
 
     /// Takes a decision: the first of its sequence, if it breaks no rule.
@@ -86,7 +107,8 @@ impl Node {
             }
             return Ok(());
         }
-        let view = self.view_of(&decision.members, decision.view.number).ok_or(Refusal::BadDecision)?;
+        let view =
+            self.view_of(&decision.members, decision.view.number, decision.forced).ok_or(Refusal::BadDecision)?;
         if view.id != decision.view {
             return Err(Refusal::BadDecision);
         }
@@ -163,18 +185,19 @@ impl Node {
                 // The decider knows whether it holds the witness.
                 let staying = decision.members.and(&view.set());
                 decision.members.is_subset(&view.set().or(&joiner))
-                    && membership.votes.quorum(&staying, true).holds()
+                    && membership.electorate.quorum(&staying, true).holds()
                     && decision.view.number > view.id.number
             }
             None if membership.regroup.joining.is_some() => true,
             None if self.breaks(Mutation::TieBreakerForms) => true,
+            None if decision.forced => decision.members == NodeSet::of(self.config.local),
             None => membership.votes.may_form(&decision.members, true),
         };
         if sound { Ok(()) } else { Err(Refusal::BadDecision) }
     }
 
     /// The view of these members, with the incarnations that this node knows; `None` if it does not know one.
-    fn view_of(&self, members: &NodeSet, number: u64) -> Option<View> {
+    fn view_of(&self, members: &NodeSet, number: u64, forced: bool) -> Option<View> {
         let membership = self.membership.as_ref()?;
         let known = |id: NodeId| -> Option<Incarnation> {
             if id == self.config.local {
@@ -183,12 +206,12 @@ impl Node {
             self.meant(id).or_else(|| self.peers.get(&id)?.handshake.accepted())
         };
         let members: Option<BTreeMap<_, _>> = members.iter().map(|id| known(id).map(|known| (id, known))).collect();
-        Some(View::new(number, members?, &membership.votes, &self.config.timing))
+        Some(View::new(number, members?, forced, &membership.votes, &self.config.timing))
     }
 
     fn announce(&mut self, now: Now, decision: Decision) {
         if let Some(membership) = &mut self.membership {
-            let view = View { id: decision.view, members: BTreeMap::new() };
+            let view = View { id: decision.view, members: BTreeMap::new(), forced: decision.forced };
             membership.regroup.decision = Some(Accepted { decision, view });
         }
         self.broadcast(now);

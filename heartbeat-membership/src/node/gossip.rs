@@ -4,7 +4,7 @@ use super::Node;
 use crate::action::Action;
 use crate::ids::{Incarnation, NodeId};
 use crate::input::ControlMessage;
-use crate::membership::{Membership, MembershipAction, Record};
+use crate::membership::{HaltReason, Membership, MembershipAction, Record};
 use crate::message::Kind;
 use crate::message::regroup::{Reason, Regroup as Message};
 use crate::nodeset::NodeSet;
@@ -86,6 +86,10 @@ impl Node {
                 if body.base.number < base.number && !body.reply {
                     self.reply_regroup(now, source);
                 }
+                return Err(Refusal::OtherView);
+            }
+            if crate::view::epoch(body.base.number) > crate::view::epoch(base.number) {
+                self.halt(now, HaltReason::Superseded);
                 return Err(Refusal::OtherView);
             }
             // Who is to join speaks of our view, and only in the sequence that the leader began.

@@ -28,6 +28,9 @@ impl Node {
                 (EventId::Pruned, "This node stops: the others go on without it, for not all reach it.")
             }
             HaltReason::Poisoned => (EventId::Pruned, "This node stops: it was removed from the view meanwhile."),
+            HaltReason::Superseded => {
+                (EventId::QuorumLost, "This node stops: another cluster was formed meanwhile, on the operator's word.")
+            }
             HaltReason::Abandoned => {
                 (EventId::Pruned, "This node starts over: the view that it agreed to did not come about.")
             }

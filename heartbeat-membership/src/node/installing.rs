@@ -4,7 +4,7 @@ use super::Node;
 use crate::action::Action;
 use crate::event::{Detail, Enforcement, EventId};
 use crate::ids::NodeId;
-use crate::membership::{Membership, MembershipAction, Removal};
+use crate::membership::{Membership, MembershipAction, Removal, electorate};
 use crate::nodeset::NodeSet;
 use crate::refusal::Refusal;
 use crate::regroup::{Stage, StageEvent};
@@ -24,7 +24,8 @@ impl Node {
         let regroup = &mut membership.regroup;
         let decided = regroup.decision.as_ref().filter(|accepted| accepted.view.id == view.id);
         let decider = decided.map_or(local, |accepted| accepted.decision.decider);
-        let rule = membership.votes.quorum(&set, membership.witness_ns.is_some());
+        membership.electorate = electorate(&membership.votes, Some(&view));
+        let rule = membership.electorate.quorum(&set, membership.witness_ns.is_some());
         let removed = old_set.without(&set);
         let gone = std::mem::take(&mut membership.left);
         for (id, incarnation) in old.iter().flat_map(|old| &old.members) {

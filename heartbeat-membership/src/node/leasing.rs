@@ -47,6 +47,7 @@ impl Node {
                 membership.networks.broken.insert(network, broken);
                 Ok(())
             }
+            MembershipInput::FormForced => self.form_forced(now),
             MembershipInput::ClearQuarantine { peer } => {
                 membership.quarantine.clear(peer);
                 Ok(())
@@ -66,10 +67,10 @@ impl Node {
         if members.is_empty() {
             return;
         }
-        let alone = membership.votes.quorum(&NodeSet::of(local), false).holds();
+        let alone = membership.electorate.quorum(&NodeSet::of(local), false).holds();
         if membership.lease_stale || alone {
             membership.lease_stale = false;
-            let (votes, witness_ns) = (&membership.votes, membership.witness_ns);
+            let (votes, witness_ns) = (&membership.electorate, membership.witness_ns);
             membership.lease.renew(now, local, &members, votes, witness_ns, timing.lease_ns());
         }
         membership.strangers = membership.strangers.without(&gone);
@@ -155,7 +156,7 @@ impl Node {
             return Ok(());
         }
         let rest = membership.members().without(&NodeSet::of(id));
-        let enough = membership.votes.quorum(&rest, membership.witness_ns.is_some()).holds();
+        let enough = membership.electorate.quorum(&rest, membership.witness_ns.is_some()).holds();
         let text = format!("The controller of node {} hangs while its kernel goes on beating.", self.peer_name(id));
         self.event(now, EventId::ControllerHung, Some(id), None, text, Detail::Hung { incarnation });
         if enough {

@@ -154,7 +154,7 @@ impl Node {
         let patient = now.mono_ns < regroup.began_ns.saturating_add(timing.hang_timeout_ns);
         let enough = |set: &NodeSet| {
             let members = if in_view { set.and(&membership.members()) } else { *set };
-            membership.votes.quorum(&members, membership.witness_ns.is_some()).holds()
+            membership.electorate.quorum(&members, membership.witness_ns.is_some()).holds()
         };
         match regroup.stage {
             Stage::Activate if regroup.joining.is_some() => self.abandon(now),

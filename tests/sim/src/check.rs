@@ -162,7 +162,9 @@ impl Checker {
                     .filter(|(id, incarnation)| predecessor.has(**id, **incarnation))
                     .map(|(id, _)| *id)
                     .collect();
-                if !self.votes.quorum(&stayed, true).holds() {
+                let electorate =
+                    if predecessor.forced { self.votes.narrowed(&predecessor.set()) } else { self.votes.clone() };
+                if !electorate.quorum(&stayed, true).holds() {
                     self.violations.push(format!("3: {view:?} follows {predecessor:?} without a quorum of it"));
                 }
                 self.predecessors.insert(view.id, predecessor.clone());
@@ -170,7 +172,7 @@ impl Checker {
             None if self.predecessors.contains_key(&view.id) => {}
             None => {
                 // A joining node has no predecessor either: then another member installs it from one.
-                let forming = view.id.number & 0xffff_ffff == 1;
+                let forming = view.id.number & 0xffff_ffff == 1 && !view.forced;
                 if forming && !self.votes.may_form(&view.set(), true) {
                     self.violations.push(format!("5: {view:?} was formed without a strict majority"));
                 }
@@ -205,7 +207,8 @@ impl Checker {
             .map(|(id, _)| *id)
             .collect();
         backers.insert(own.life.0);
-        if !self.votes.quorum(&backers, true).holds() {
+        let electorate = if view.forced { self.votes.narrowed(&view.set()) } else { self.votes.clone() };
+        if !electorate.quorum(&backers, true).holds() {
             self.violations.push(format!("4: the lease of {own:?} rests on {backers:?} alone"));
         }
     }

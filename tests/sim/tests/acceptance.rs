@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use heartbeat_membership::{Arbiter, Input, InterfaceState, MembershipInput, NetworkId, NetworkState, NodeId};
 use heartbeat_sim::run;
-use heartbeat_sim::world::World;
+use heartbeat_sim::world::{Happening, World};
 
 const INTERVAL_NS: u64 = 100_000_000;
 const BOTH: [NetworkId; 2] = [NetworkId(1), NetworkId(2)];
@@ -299,4 +299,30 @@ fn a_node_that_flaps_three_times_is_kept_out_until_the_operator_lets_it_in() {
     scene.world.feed(0, Input::Membership(MembershipInput::ClearQuarantine { peer: NodeId(3) }));
     scene.pass(20);
     assert_eq!(scene.view(3), Some(vec![1, 2, 3]));
+}
+
+#[test]
+fn one_node_goes_on_alone_on_the_operators_word_and_the_others_join_it() {
+    let mut scene = Scene::new(5, Arbiter::Majority);
+    for index in 1..5 {
+        scene.world.crash(index);
+    }
+    scene.pass(60);
+    assert_eq!(scene.view(1), None);
+    scene.world.feed(0, Input::Membership(MembershipInput::FormForced));
+    scene.pass(10);
+    assert_eq!(scene.view(1), Some(vec![1]), "{}", scene.world.log.join("\n"));
+    assert!(scene.world.machines[0].leased(scene.world.true_ns));
+    for (index, members) in [(1, vec![1, 2]), (2, vec![1, 2, 3]), (3, vec![1, 2, 3, 4])] {
+        scene.world.after(1, Happening::Start(index));
+        scene.pass(15);
+        assert_eq!(scene.view(1), Some(members), "{}", scene.world.log.join("\n"));
+        assert!(scene.world.machines[0].leased(scene.world.true_ns));
+        let forced = scene.world.machines[0].view.as_ref().map(|view| view.forced);
+        assert_eq!(forced, Some(index < 2), "three of five are a majority again");
+    }
+    // In a view: there is nothing to force.
+    scene.world.feed(0, Input::Membership(MembershipInput::FormForced));
+    scene.pass(5);
+    assert_eq!(scene.view(1), Some(vec![1, 2, 3, 4]));
 }
