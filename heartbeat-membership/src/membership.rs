@@ -376,6 +376,13 @@ impl Timing {
         (self.interval_ns / 4).clamp(MILLISECOND_NS, 300 * MILLISECOND_NS)
     }
 
+    /// How long a row waits for verdicts to settle: what is late now is silent by then, unless it is heard; and well
+    /// before the limit at which who has not reported is excluded.
+    pub(crate) fn settling_ns(&self) -> u64 {
+        let intervals = u64::from(self.lost_after.saturating_sub(self.late_after)).saturating_add(2);
+        intervals.saturating_mul(self.interval_ns).min(self.stage_limit_ns() / 4 * 3)
+    }
+
     /// How long a stage waits for who does not answer.
     pub(crate) fn stage_limit_ns(&self) -> u64 {
         self.interval_ns.saturating_mul(4).clamp(SECOND_NS, 5 * SECOND_NS)

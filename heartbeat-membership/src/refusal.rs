@@ -46,6 +46,8 @@ pub enum Refusal {
     BadDecision,
     /// A join that cannot be served now.
     JoinNotNow,
+    /// A join of a node whose configuration differs.
+    ConfigDiffers,
     /// A join of a node that was removed too often.
     Quarantined,
     /// A poison that means another incarnation.

@@ -96,8 +96,10 @@ impl Node {
             && membership.lease.is_valid(now)
             && members.is_subset(&join.hears)
             && heard
-            && !differs
             && !self.removed_may_act(now, membership);
+        if differs {
+            return Err(Refusal::ConfigDiffers);
+        }
         if membership.quarantine.keeps_out(joiner, now) {
             return Err(Refusal::Quarantined);
         }

@@ -130,7 +130,7 @@ impl Node {
         let timing = &self.config.timing;
         let limit_ns = membership.regroup.stage_since_ns.saturating_add(timing.stage_limit_ns());
         let unreported = !membership.regroup.rows.contains_key(&self.config.local);
-        let report_ns = membership.regroup.stage_since_ns.saturating_add(timing.stage_limit_ns() / 4 * 3);
+        let report_ns = membership.regroup.stage_since_ns.saturating_add(timing.settling_ns());
         if unreported && self.now.mono_ns < report_ns {
             return report_ns;
         }

@@ -77,7 +77,7 @@ impl Node {
         let may_form = self.may_form_now();
         let local = self.config.local;
         let wavering: NodeSet = heard.iter().filter(|id| self.wavers(*id)).collect();
-        let patience_ns = self.config.timing.stage_limit_ns() / 4 * 3;
+        let patience_ns = self.config.timing.settling_ns();
         let now_ns = self.now.mono_ns;
         let Some(membership) = &mut self.membership else { return };
         let out = membership.regroup.unheard.or(&membership.regroup.excluded).or(&membership.left);
