@@ -64,6 +64,9 @@ pub struct Removal {
     pub lease_over_ns: u64,
     /// When it has certainly stopped.
     pub due_ns: u64,
+    /// It was in no view that was installed here: nothing is announced, but nobody joins before its lease is over.
+    #[serde(default)]
+    pub silent: bool,
 }
 
 /// One input for membership.

@@ -37,6 +37,9 @@ pub(crate) struct Regroup {
     pub(crate) decision: Option<Accepted>,
     /// The decision that this node announced pruning for and that is not installed yet.
     pub(crate) bound: Option<View>,
+    /// Nodes that are in a view which this node was bound to, and in no view that was installed here: they may have
+    /// installed it.
+    pub(crate) ghosts: BTreeMap<NodeId, Incarnation>,
     /// Highest number that anyone was bound to: the next view must be above it.
     pub(crate) highest_bound: u64,
     /// Newest stamps here of nodes that a decision left out.
@@ -75,6 +78,7 @@ impl Regroup {
             joining: None,
             decision: None,
             bound: None,
+            ghosts: BTreeMap::new(),
             highest_bound: 0,
             newest: BTreeMap::new(),
             reports: BTreeMap::new(),

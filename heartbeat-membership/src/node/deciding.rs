@@ -112,10 +112,19 @@ impl Node {
         if view.id != decision.view {
             return Err(Refusal::BadDecision);
         }
-        let outside = membership.members().without(&decision.members);
+        // Whoever is in a view that this node was bound to may still install it: it must not be echoed either.
+        let pending = membership.regroup.bound.as_ref().map(|bound| bound.members.clone()).unwrap_or_default();
+        let promised: NodeSet = pending.keys().copied().collect();
+        let outside = membership.members().or(&promised).without(&decision.members);
         let mut exclude = Vec::new();
+        let mut ghosts = BTreeMap::new();
         for id in outside.iter() {
-            let (Some(incarnation), Some(peer)) = (self.meant(id), self.peers.get_mut(&id)) else { continue };
+            let member = membership_incarnation(self.membership.as_ref(), id);
+            if let (None, Some(incarnation)) = (member, pending.get(&id)) {
+                ghosts.insert(id, *incarnation);
+            }
+            let incarnation = member.or_else(|| pending.get(&id).copied());
+            let (Some(incarnation), Some(peer)) = (incarnation, self.peers.get_mut(&id)) else { continue };
             if self.mutation != Some(Mutation::NoBinding) && peer.handshake.bar(incarnation) {
                 peer.windows.clear();
                 exclude.push(id);
@@ -127,6 +136,7 @@ impl Node {
         // Whoever has come to a decision has passed activate, whatever this node still waited for.
         regroup.step(StageEvent::RowsComplete, now.mono_ns);
         regroup.decision = Some(Accepted { decision, view });
+        regroup.ghosts.append(&mut ghosts);
         // What a node that left or came back was heard last is of the past, whenever that was.
         for id in outside.iter().filter(|id| !exclude.contains(id)) {
             regroup.newest.entry(id).or_insert(now.mono_ns);
@@ -216,4 +226,9 @@ impl Node {
         }
         self.broadcast(now);
     }
+}
+
+/// The incarnation of a member of the installed view.
+fn membership_incarnation(membership: Option<&Membership>, id: NodeId) -> Option<Incarnation> {
+    membership?.view.as_ref()?.members.get(&id).copied()
 }

@@ -40,10 +40,19 @@ impl Node {
             let newest_ns = reports.max().unwrap_or(now.mono_ns);
             let due_ns = newest_ns.saturating_add(wait_ns);
             let lease_over_ns = newest_ns.saturating_add(Membership::lease_wait_ns(&timing));
-            let removal = Removal { incarnation: *incarnation, newest_ns, lease_over_ns, due_ns };
+            let removal = Removal { incarnation: *incarnation, newest_ns, lease_over_ns, due_ns, silent: false };
             membership.removals.insert(*id, removal);
             let configured = self.config.nodes.iter().map(|node| node.id).collect();
             membership.quarantine.removed(*id, &configured, &membership.votes, now);
+        }
+        for (id, incarnation) in std::mem::take(&mut regroup.ghosts) {
+            if !set.contains(id) && !membership.removals.contains_key(&id) {
+                // Nobody has echoed it since before this moment.
+                let (newest_ns, over_ns) =
+                    (now.mono_ns, now.mono_ns.saturating_add(Membership::lease_wait_ns(&timing)));
+                let removal = Removal { incarnation, newest_ns, lease_over_ns: over_ns, due_ns: over_ns, silent: true };
+                membership.removals.insert(id, removal);
+            }
         }
         let (reason, sequence, began_ns) = (regroup.reason, regroup.sequence, regroup.began_ns);
         let joined_existing = regroup.joining.is_some();
@@ -139,6 +148,9 @@ impl Node {
         let removal = self.membership.as_mut().and_then(|membership| membership.removals.remove(&id));
         let Some(removal) = removal else { return };
         self.persist();
+        if removal.silent {
+            return;
+        }
         let text = format!("What node {} did may be taken over.", self.peer_name(id));
         let newest_ns = removal.newest_ns;
         let detail = Detail::Safe { incarnation: removal.incarnation, newest_ns, enforced };
