@@ -1,0 +1,193 @@
+//! What a driver does with the actions of a core, and what the checker is told of them.
+
+use heartbeat_membership::{
+    Action, ControlMessage, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input, MembershipAction,
+    MembershipInput, Newest, NodeId, NodeSet,
+};
+
+use super::{Frame, Happening, LOG_LINES, World};
+
+impl World {
+    pub(super) fn drain(&mut self, index: usize) {
+        while let Some(action) = self.machines[index].core.as_mut().and_then(heartbeat_membership::Node::poll_action) {
+            self.carry_out(index, action);
+            if !self.checker.violations.is_empty() {
+                return;
+            }
+        }
+        let true_ns = self.true_ns;
+        let machine = &mut self.machines[index];
+        let due = machine.core.as_ref().and_then(heartbeat_membership::Node::poll_timeout);
+        machine.wake += 1;
+        if let Some((due_ns, _)) = due {
+            let in_ns = machine.clock.to_true(due_ns).saturating_sub(true_ns).max(1);
+            let wake = Happening::Wake(index, machine.life, machine.wake);
+            self.after(in_ns, wake);
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, action: Action) {
+        let true_ns = self.true_ns;
+        let machine = &mut self.machines[index];
+        let now = machine.now(true_ns);
+        let Some(incarnation) = machine.incarnation() else { return };
+        match action {
+            Action::Send { peer, network, kind, body } => {
+                let sequence = machine.take_sequence(peer, network, true);
+                let source = machine.id;
+                self.sent.0 += 1;
+                self.sent.1 += body.len() as u64 + 104;
+                let (incarnation, kind, next) = (incarnation.0, kind.byte(), Vec::new());
+                let message = ControlMessage { network, source, incarnation, sequence, kind, body, next };
+                self.transmit(source, peer, network, Frame::Control(message));
+            }
+            Action::AcceptIncarnation { peer, incarnation, next } => {
+                machine.kernel.accept(peer, incarnation, &next, now.mono_ns);
+            }
+            Action::ClearIncarnation { peer } => {
+                machine.kernel.clear(peer);
+            }
+            Action::TakeIncarnation { at_least } => {
+                let taken = at_least.0.max(machine.disk.incarnation + 1);
+                machine.disk.incarnation = taken;
+                machine.next.clear();
+                machine.view = None;
+                machine.lease_end_ns = 0;
+                machine.began_ns = now.mono_ns;
+                machine.began_true_ns = true_ns;
+                machine.viewless_ns = true_ns;
+                let id = machine.id;
+                let incarnation = Incarnation(taken);
+                if let Some(core) = &mut machine.core {
+                    core.handle(now, Input::IncarnationTaken { incarnation });
+                }
+                self.checker.disturb(id, true_ns);
+                self.note(|| format!("node {id} takes incarnation {taken}"));
+            }
+            Action::Membership(action) => self.membership(index, action),
+            Action::Event(event) => self.event(index, &event),
+            Action::Stop => {
+                let id = machine.id;
+                machine.note_viewless(true_ns);
+                machine.core = None;
+                machine.view = None;
+                machine.lease_end_ns = 0;
+                machine.life += 1;
+                self.checker.disturb(id, true_ns);
+                self.note(|| format!("node {id} has left"));
+            }
+        }
+    }
+
+    fn membership(&mut self, index: usize, action: MembershipAction) {
+        let true_ns = self.true_ns;
+        let wait_ns = self.formation_wait_ns();
+        let machine = &mut self.machines[index];
+        let now = machine.now(true_ns);
+        let life = (machine.id, machine.incarnation().unwrap_or(Incarnation(0)));
+        match action {
+            MembershipAction::Persist(record) => {
+                machine.disk.epoch = machine.disk.epoch.max(record.epoch);
+                self.checker.recorded(life, &record);
+                self.machines[index].record = Some(record);
+            }
+            MembershipAction::Bind { sequence, exclude } => {
+                let (kernel, clears) = (&mut machine.kernel, !self.echo_after_binding);
+                let newest = |peer: &NodeId| {
+                    let stamp_ns = if clears { kernel.clear(*peer) } else { kernel.newest(*peer) };
+                    Newest { peer: *peer, stamp_ns }
+                };
+                let newest = exclude.iter().map(newest).collect();
+                self.note(|| format!("node {} binds itself against {exclude:?} at {sequence}", life.0));
+                let bound = Input::Membership(MembershipInput::Bound { sequence, newest });
+                if let Some(core) = &mut self.machines[index].core {
+                    core.handle(now, bound);
+                }
+            }
+            MembershipAction::Lease { end_boot_ns } => {
+                machine.lease_end_ns = end_boot_ns;
+                let all = self.standings();
+                self.checker.leases(index, end_boot_ns, &all);
+            }
+            MembershipAction::Install(view) => {
+                let waited = now.mono_ns >= machine.began_ns + wait_ns;
+                let began_true_ns = machine.began_true_ns;
+                self.machines.iter_mut().for_each(|machine| machine.note_viewless(true_ns));
+                let all_here = self.machines.iter().all(|machine| machine.viewless_ns >= began_true_ns);
+                let machine = &mut self.machines[index];
+                let predecessor = machine.view.replace(view.clone());
+                machine.installed_ns = true_ns;
+                self.note(|| format!("node {} installs {} {:?}", life.0, view.id.number, view.members));
+                self.checker.installing(life, &view, predecessor.as_ref(), waited || all_here);
+            }
+            MembershipAction::Halt(reason) => {
+                if reason == HaltReason::Poisoned {
+                    self.checker.poisoned(life, machine.view.as_ref());
+                }
+                let machine = &mut self.machines[index];
+                machine.view = None;
+                machine.lease_end_ns = 0;
+                self.note(|| format!("node {} halts: {reason:?}", life.0));
+            }
+        }
+    }
+
+    fn event(&mut self, index: usize, event: &Event) {
+        let true_ns = self.true_ns;
+        let machine = &self.machines[index];
+        let life = (machine.id, machine.incarnation().unwrap_or(Incarnation(0)));
+        // Evidence reaches back to when the view was installed, and to the silence that preceded it.
+        let silence_ns = self.config.timing.silent_timeout_ns() * 2;
+        let since_ns = machine.installed_ns.saturating_sub(silence_ns);
+        let members = machine.view.as_ref().map(heartbeat_membership::View::set).unwrap_or_default();
+        match (event.id, event.peer) {
+            (EventId::NodeRemoved, Some(peer)) => {
+                let old = members.or(&NodeSet::of(peer));
+                self.checker.removed(life, peer, &old, since_ns.saturating_sub(self.patience_ns()), true_ns);
+            }
+            (EventId::RemovalSafe, Some(peer)) => {
+                if let Detail::Safe { incarnation, enforced, .. } = event.detail {
+                    let all = self.standings();
+                    let confirmed = enforced == Enforcement::Confirmed;
+                    self.checker.declared_safe(&all[index], (peer, incarnation), confirmed, &all);
+                }
+            }
+            (EventId::Suspended, _) => self.checker.lapsed(life, &members, since_ns, true_ns),
+            (EventId::QuorumLost, _) => self.checker.tally.quorum_lost += 1,
+            (EventId::Pruned, _) => self.checker.tally.pruned += 1,
+            (EventId::NodeJoined, _) => self.checker.tally.joined += 1,
+            (
+                EventId::NodeRemoved
+                | EventId::RemovalSafe
+                | EventId::LinkRestored
+                | EventId::LinkLost
+                | EventId::LocalStall
+                | EventId::NodeLeft
+                | EventId::ControllerHung
+                | EventId::InterfaceUp
+                | EventId::InterfaceUnreachable
+                | EventId::InterfaceFailed
+                | EventId::NetworkUp
+                | EventId::NetworkPartitioned
+                | EventId::NetworkDown
+                | EventId::ViewInstalled,
+                _,
+            ) => {}
+        }
+        self.note(|| format!("node {} {} {}", life.0, event.id.number(), event.text));
+        if self.events.len() < LOG_LINES {
+            self.events.push((true_ns, life.0, event.clone()));
+        }
+    }
+
+    /// Longest time between a silence and the removal that it causes.
+    fn patience_ns(&self) -> u64 {
+        self.config.timing.hang_timeout_ns + 60 * self.config.timing.interval_ns
+    }
+
+    fn formation_wait_ns(&self) -> u64 {
+        let timing = &self.config.timing;
+        let lease_ns = timing.lease_ns();
+        lease_ns + lease_ns / 1000 * 21 + timing.interval_ns + timing.grace_ns + self.stop_time_ns
+    }
+}
