@@ -1,6 +1,7 @@
 //! The data plane of one node: maps and programs in the kernel where possible, sockets where not, behind one face.
 
 pub mod attach;
+mod counts;
 mod foreign;
 pub mod kernel;
 pub mod memory;
@@ -10,6 +11,7 @@ pub mod peers;
 pub mod pins;
 pub mod receive;
 mod scan;
+mod settings;
 
 use std::{collections::VecDeque, fs::File, sync::Arc};
 
@@ -17,19 +19,13 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapData, RingBuf};
 use bytemuck::Zeroable as _;
 use heartbeat_common::{
-    ABI_VERSION,
-    auth::HeartbeatKey,
-    ids,
     notice::{Notice, RING_BYTES},
-    records::{
-        CounterRecord, KeyRecord, NETWORK_GROUP, NETWORK_IPV6, NETWORK_PRESENT, NETWORK_SINGLE_HOP, NetworkRecord,
-        NetworkTable, NodeRecord, PeerRecord, RejectRecord, TimingRecord,
-    },
-    reject::Reject,
+    records::{NodeRecord, TimingRecord},
 };
 
 pub use self::{
     attach::{Attachment, Mode},
+    counts::{LocalCounts, total},
     kernel::KernelCounts,
 };
 use self::{
@@ -40,7 +36,7 @@ use self::{
     scan::UserJudge,
 };
 use crate::{
-    config::{Config, Dataplane as Wanted, Machine, Multicast},
+    config::{Config, Dataplane as Wanted, Machine},
     keys::DerivedKeys,
 };
 
@@ -204,8 +200,8 @@ impl Dataplane {
             Adoption::Adopted(record) => (true, record.incarnation),
             Adoption::Fresh(_) => (false, new_incarnation()?),
         };
-        let tables = local_tables(config, machine, keys, &preparation, incarnation);
-        let timing = timing(config);
+        let tables = settings::local_tables(config, machine, keys, &preparation, incarnation);
+        let timing = settings::timing(config);
         let active = peers::active(config);
         if !adopted {
             peers::write_configured(&memory, config);
@@ -427,74 +423,6 @@ fn load(pins: &Pins, sizes: Sizes, adopted: bool, trace: bool) -> Result<(Kernel
     Ok((kernel, memory))
 }
 
-fn timing(config: &Config) -> TimingRecord {
-    TimingRecord {
-        interval_ns: config.timing.interval_ns,
-        late_ns: config.timing.late_timeout_ns(),
-        silent_ns: config.timing.silent_timeout_ns(),
-        slack_ns: config.timing.slack_ns(),
-        active_links: peers::active(config).len() as u64,
-    }
-}
-
-fn local_tables(
-    config: &Config,
-    machine: &Machine,
-    keys: &[(u8, DerivedKeys)],
-    preparation: &Preparation,
-    incarnation: u64,
-) -> LocalTables {
-    let owner = &preparation.owner;
-    let node = NodeRecord {
-        abi: ABI_VERSION,
-        node: owner.node,
-        cluster_id: owner.cluster_id,
-        incarnation,
-        network_namespace: owner.network_namespace,
-        links: preparation.sizes.links,
-        boot_id: owner.boot_id,
-        config_digest: owner.config_digest,
-        ..NodeRecord::zeroed()
-    };
-    let mut table = NetworkTable::zeroed();
-    for interface in &machine.interfaces {
-        let Some(network) = config.network(interface.network) else { continue };
-        let mut flags = NETWORK_PRESENT;
-        flags |= if network.single_hop { NETWORK_SINGLE_HOP } else { 0 };
-        flags |= if interface.address.is_ipv6() { NETWORK_IPV6 } else { 0 };
-        let group = match network.multicast {
-            Multicast::Group(group) => {
-                flags |= NETWORK_GROUP;
-                peers::address_bytes(group)
-            }
-            Multicast::Off | Multicast::Auto => [0; 16],
-        };
-        table.networks[usize::from(network.id - 1)] = NetworkRecord {
-            ifindex: interface.attach.index,
-            vlan: network.vlan.unwrap_or(0),
-            flags,
-            address: peers::address_bytes(interface.address),
-            group,
-        };
-    }
-    let mut slots = [KeyRecord::zeroed(); ids::MAX_KEY as usize + 1];
-    for (id, derived) in keys {
-        if let Some(slot) = slots.get_mut(usize::from(*id)) {
-            *slot = KeyRecord::new(*id, HeartbeatKey::from_bytes(derived.heartbeat_key), owner.cluster_id);
-        }
-    }
-    let mut peers = vec![PeerRecord::zeroed(); preparation.sizes.links as usize];
-    for network in &config.networks {
-        for (node, address) in config.peers_on(network.id) {
-            if let Some(peer) = peers.get_mut(ids::link_index(node.id, network.id) as usize) {
-                peer.present = 1;
-                peer.address = peers::address_bytes(address);
-            }
-        }
-    }
-    LocalTables { node, networks: table, keys: slots, peers }
-}
-
 /// Writes who we are. Of an adopted record, what the earlier controller was in the middle of stays.
 fn write_node(memory: &Memory, node: &NodeRecord, adopted: bool) {
     let old = memory.node.read(0).unwrap_or_else(NodeRecord::zeroed);
@@ -512,44 +440,4 @@ fn write_node(memory: &Memory, node: &NodeRecord, adopted: bool) {
         *node
     };
     memory.node.write(0, &record);
-}
-
-/// Counters of the socket data plane, and of what userspace refuses on interfaces that XDP serves.
-#[derive(Debug, Default)]
-pub struct LocalCounts {
-    rejects: [std::sync::atomic::AtomicU64; Reject::COUNT],
-    /// Heartbeats accepted through sockets.
-    pub accepted: std::sync::atomic::AtomicU64,
-    /// Heartbeats that reached the socket of an interface that XDP serves: they are not ours to count.
-    pub ignored: std::sync::atomic::AtomicU64,
-}
-
-impl LocalCounts {
-    /// Counts a refusal.
-    pub fn reject(&self, reason: Reject) {
-        if let Some(counter) = self.rejects.get(reason as usize) {
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    /// The refusals so far.
-    #[must_use]
-    pub fn rejects(&self) -> RejectRecord {
-        let mut record = RejectRecord::zeroed();
-        for (sum, counter) in record.counters().iter_mut().zip(&self.rejects) {
-            *sum = counter.load(std::sync::atomic::Ordering::Relaxed);
-        }
-        record
-    }
-}
-
-/// Everything that was counted, wherever it was.
-#[must_use]
-pub fn total(kernel: Option<(RejectRecord, CounterRecord)>, local: &LocalCounts) -> (RejectRecord, CounterRecord) {
-    let (mut rejects, mut counters) = kernel.unwrap_or_default();
-    for (sum, count) in rejects.counters().iter_mut().zip(local.rejects().counters()) {
-        *sum += *count;
-    }
-    counters.accepted += local.accepted.load(std::sync::atomic::Ordering::Relaxed);
-    (rejects, counters)
 }
