@@ -13,6 +13,9 @@ use crate::{
 /// The crate that is compiled for the kernel, not for this machine: heartbeat-user's build script builds it.
 const NOT_FOR_THE_HOST: &str = "heartbeat-ebpf";
 
+/// The same for the benchmarks: on this machine it is an empty program.
+const BENCH_NOT_FOR_THE_HOST: &str = "heartbeat-bench-ebpf";
+
 /// Checks that take minutes to install and whose verdict rarely changes: run where they are installed.
 const OPTIONAL: [Optional; 2] = [
     Optional { program: "cargo-deny", package: "cargo-deny", command: &["cargo", "deny", "check"] },
@@ -27,7 +30,7 @@ struct Optional {
     command: &'static [&'static str],
 }
 
-/// Formatting, lints, documentation, then all tests.
+/// Formatting, lints, documentation and its examples, then all tests.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 
@@ -51,6 +54,8 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
         }
         exec(command(words[0]).current_dir(environment::workspace_root()).args(&words[1..]))?;
     }
+    // nextest does not run the examples in documentation comments.
+    exec(cargo(&["test", "--doc"]).args(host_crates).args(["--exclude", BENCH_NOT_FOR_THE_HOST]))?;
     test::all(&ready)
 }
 
