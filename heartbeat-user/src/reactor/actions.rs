@@ -43,7 +43,6 @@ impl Loop {
                     self.set_incarnation(0);
                     self.mailbox.demand_incarnation(at_least.0);
                 }
-                // The core is built without membership.
                 Action::Membership(action) => self.act_membership(action),
                 Action::Event(event) => self.report(Report::Event(event)),
                 Action::Stop => {
