@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::{account::Restored, decode::Heartbeat, ids, judge::LocalStall};
+
 /// A link is late: no heartbeat for `late_ns`.
 pub const NOTICE_LATE: u32 = 1;
 /// A link is heard again, or for the first time.
@@ -61,3 +63,65 @@ pub struct Notice {
 }
 
 const _: () = assert!(size_of::<Notice>() == 88);
+
+impl Notice {
+    /// A link is heard (again), by a heartbeat that arrived at `stamp_ns`; its incarnation has been accepted since
+    /// `since_ns`, and `episode` is the number of the last bad verdict.
+    #[inline(always)]
+    #[must_use]
+    pub fn restored(
+        link: u32,
+        heartbeat: &Heartbeat,
+        restored: &Restored,
+        stamp_ns: u64,
+        since_ns: u64,
+        episode: u64,
+    ) -> Self {
+        Self {
+            kind: NOTICE_RESTORED,
+            node: ids::link_node(link),
+            network: ids::link_network(link),
+            flags: if restored.first { NOTICE_FLAG_FIRST } else { 0 },
+            stamp_ns,
+            previous_stamp_ns: restored.previous_stamp_ns,
+            judged_ns: stamp_ns,
+            incarnation: heartbeat.incarnation,
+            length_ns: stamp_ns.saturating_sub(since_ns),
+            episode,
+            sent_ns: heartbeat.sent_ns,
+            previous_sent_ns: restored.previous_sent_ns,
+            lost: restored.lost,
+            ..Self::zeroed()
+        }
+    }
+
+    /// A heartbeat of an incarnation that is not accepted arrived at `stamp_ns`.
+    #[inline(always)]
+    #[must_use]
+    pub fn other_incarnation(link: u32, heartbeat: &Heartbeat, stamp_ns: u64) -> Self {
+        Self {
+            kind: NOTICE_OTHER_INCARNATION,
+            node: ids::link_node(link),
+            network: ids::link_network(link),
+            stamp_ns,
+            judged_ns: stamp_ns,
+            incarnation: heartbeat.incarnation,
+            sent_ns: heartbeat.sent_ns,
+            ..Self::zeroed()
+        }
+    }
+
+    /// The judge, due at `due_ns`, ran at `now_ns`.
+    #[inline(always)]
+    #[must_use]
+    pub fn local_stall(stall: &LocalStall, due_ns: u64, now_ns: u64) -> Self {
+        Self {
+            kind: NOTICE_LOCAL_STALL,
+            flags: if stall.budget_spent { NOTICE_FLAG_STALL_BUDGET_SPENT } else { 0 },
+            deadline_ns: due_ns,
+            judged_ns: now_ns,
+            length_ns: stall.length_ns,
+            ..Self::zeroed()
+        }
+    }
+}

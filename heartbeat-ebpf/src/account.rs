@@ -3,8 +3,7 @@
 use heartbeat_common::{
     account::{account, interval_bucket, next_arrival},
     decode::Heartbeat,
-    ids,
-    notice::{NOTICE_FLAG_FIRST, NOTICE_OTHER_INCARNATION, NOTICE_RESTORED, Notice},
+    notice::Notice,
     records::{Arrival, IntervalRecord, PeerRecord},
     reject::Reject,
 };
@@ -72,22 +71,9 @@ pub(crate) fn book(index: u32, heartbeat: &Heartbeat) -> Result<Booked, Reject> 
     atomic::store_release(&mut link.lock, lock + 2);
     let (accounted, _) = arrival?;
     if let Some(restored) = accounted.restored {
-        notify::tell(&Notice {
-            kind: NOTICE_RESTORED,
-            node: ids::link_node(index),
-            network: ids::link_network(index),
-            flags: if restored.first { NOTICE_FLAG_FIRST } else { 0 },
-            stamp_ns: accounted.stamp_ns,
-            previous_stamp_ns: restored.previous_stamp_ns,
-            deadline_ns: 0,
-            judged_ns: accounted.stamp_ns,
-            incarnation: heartbeat.incarnation,
-            length_ns: accounted.stamp_ns.saturating_sub(expected.since_ns),
-            episode: verdict.episode,
-            sent_ns: heartbeat.sent_ns,
-            previous_sent_ns: restored.previous_sent_ns,
-            lost: restored.lost,
-        });
+        let stamp_ns = accounted.stamp_ns;
+        let since_ns = expected.since_ns;
+        notify::tell(&Notice::restored(index, heartbeat, &restored, stamp_ns, since_ns, verdict.episode));
     }
     notify::count(|counters| &mut counters.accepted);
     Ok(Booked::Accepted)
@@ -106,7 +92,7 @@ fn count_gap(index: u32, gap_ns: u64) {
 #[inline(never)]
 fn report_incarnation(index: u32, heartbeat: &Heartbeat) {
     let (Some(admission), Some(timing)) = (maps::ADMISSION.get_ptr_mut(index), maps::TIMING.get(0)) else { return };
-    // SAFETY: a map value, written under the lock below.
+    // SAFETY: a map value, of which one word is changed, by compare-and-swap.
     let admission = unsafe { &mut *admission };
     let now_ns = clock::monotonic_ns();
     let reported_ns = admission.incarnation_reported_ns;
@@ -116,20 +102,5 @@ fn report_incarnation(index: u32, heartbeat: &Heartbeat) {
     if !atomic::compare_and_swap(&mut admission.incarnation_reported_ns, reported_ns, now_ns) {
         return;
     }
-    notify::notify(&Notice {
-        kind: NOTICE_OTHER_INCARNATION,
-        node: ids::link_node(index),
-        network: ids::link_network(index),
-        flags: 0,
-        stamp_ns: now_ns,
-        previous_stamp_ns: 0,
-        deadline_ns: 0,
-        judged_ns: now_ns,
-        incarnation: heartbeat.incarnation,
-        length_ns: 0,
-        episode: 0,
-        sent_ns: heartbeat.sent_ns,
-        previous_sent_ns: 0,
-        lost: 0,
-    });
+    notify::notify(&Notice::other_incarnation(index, heartbeat, now_ns));
 }

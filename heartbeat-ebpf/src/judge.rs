@@ -4,12 +4,11 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_loop;
 use heartbeat_common::{
-    ids,
     judge::{
         self, is_before,
         scan::{Expected, JudgeTables, LinkStamp, PeerSoFar, scan_link},
     },
-    notice::{NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_LOCAL_STALL, Notice},
+    notice::Notice,
     records::{JudgeRecord, VerdictRecord},
 };
 
@@ -60,7 +59,7 @@ fn run(_map: *mut c_void, _key: *mut u32, element: *mut timer::JudgeTimer) -> i3
     let now_ns = clock::monotonic_ns();
     let due_ns = judge.due_ns;
     if let Some(stall) = judge::begin_run(now_ns, timing, judge) {
-        report_stall(now_ns, due_ns, stall);
+        notify::notify(&Notice::local_stall(&stall, due_ns, now_ns));
     }
     scan.now_ns = now_ns;
     scan.earliest_ns = u64::MAX;
@@ -86,26 +85,6 @@ fn scan_one(index: u64, _context: *mut c_void) -> i64 {
         scan.earliest_ns = earliest_ns;
     }
     0
-}
-
-#[inline(always)]
-fn report_stall(now_ns: u64, due_ns: u64, stall: judge::LocalStall) {
-    notify::notify(&Notice {
-        kind: NOTICE_LOCAL_STALL,
-        node: ids::EVERY_NODE,
-        network: 0,
-        flags: if stall.budget_spent { NOTICE_FLAG_STALL_BUDGET_SPENT } else { 0 },
-        stamp_ns: 0,
-        previous_stamp_ns: 0,
-        deadline_ns: due_ns,
-        judged_ns: now_ns,
-        incarnation: 0,
-        length_ns: stall.length_ns,
-        episode: 0,
-        sent_ns: 0,
-        previous_sent_ns: 0,
-        lost: 0,
-    });
 }
 
 /// The maps as the scan reads and writes them.

@@ -204,7 +204,7 @@ impl Dataplane {
         let timing = settings::timing(config);
         let active = peers::active(config);
         if !adopted {
-            peers::write_configured(&memory, config);
+            peers::write_configured(&memory, &tables.peers);
         }
         write_node(&memory, &tables.node, adopted);
         let tables = LocalTables { node: memory.node.read(0).unwrap_or(tables.node), ..tables };

@@ -4,10 +4,6 @@ use std::io;
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
-/// Threaded interrupt handlers run at this priority: a thread at or below it waits for them, and for what waits behind
-/// them (a heartbeat daemon at FIFO 10 was measured to be worse off than without priority).
-pub const INTERRUPT_PRIORITY: u8 = 50;
-
 /// Stack that is touched before real-time work starts, so that it never faults later.
 const STACK_BYTES: usize = 64 * 1024;
 

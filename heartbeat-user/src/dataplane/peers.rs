@@ -34,21 +34,10 @@ pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Writes who may be heard, with no incarnation accepted yet.
-pub fn write_configured(memory: &Memory, config: &Config) {
-    for network in &config.networks {
-        for (node, address) in config.peers_on(network.id) {
-            let record = PeerRecord {
-                incarnation: 0,
-                epoch: 0,
-                address: address_bytes(address),
-                unicast_start: 0,
-                multicast_start: 0,
-                since_ns: 0,
-                present: 1,
-            };
-            memory.peers.write(ids::link_index(node.id, network.id), &record);
-        }
+/// Writes who may be heard, with no incarnation accepted yet: `configured` by link index.
+pub fn write_configured(memory: &Memory, configured: &[PeerRecord]) {
+    for (index, record) in (0..).zip(configured) {
+        memory.peers.write(index, record);
     }
 }
 

@@ -12,13 +12,13 @@ use heartbeat_common::{
     decode::Heartbeat,
     frame::{Address, Datagram},
     ids,
-    notice::{NOTICE_FLAG_FIRST, NOTICE_OTHER_INCARNATION, NOTICE_RESTORED, Notice},
+    notice::Notice,
     records::{
         AdmissionRecord, IntervalRecord, KeyRecord, NETWORK_SINGLE_HOP, NetworkTable, NodeRecord, PeerRecord,
         VerdictRecord,
     },
     reject::Reject,
-    verify::{self, Ingress, Message, Tables, Verified},
+    verify::{self, Ingress, Tables, Verified},
 };
 
 use super::{memory::Memory, peers::address_bytes};
@@ -132,22 +132,11 @@ pub fn book(memory: &Memory, link: u32, heartbeat: &Heartbeat, stamp_ns: u64, in
             bucket.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
-    Booked::Accepted(accounted.restored.map(|restored| Notice {
-        kind: NOTICE_RESTORED,
-        node: ids::link_node(link),
-        network: ids::link_network(link),
-        flags: if restored.first { NOTICE_FLAG_FIRST } else { 0 },
-        stamp_ns,
-        previous_stamp_ns: restored.previous_stamp_ns,
-        judged_ns: stamp_ns,
-        incarnation: heartbeat.incarnation,
-        length_ns: stamp_ns.saturating_sub(peer.since_ns),
-        episode: verdict.episode,
-        sent_ns: heartbeat.sent_ns,
-        previous_sent_ns: restored.previous_sent_ns,
-        lost: restored.lost,
-        ..Notice::zeroed()
-    }))
+    Booked::Accepted(
+        accounted
+            .restored
+            .map(|restored| Notice::restored(link, heartbeat, &restored, stamp_ns, peer.since_ns, verdict.episode)),
+    )
 }
 
 fn other_incarnation(
@@ -163,23 +152,5 @@ fn other_incarnation(
         return None;
     }
     reported.store(stamp_ns, std::sync::atomic::Ordering::Relaxed);
-    Some(Notice {
-        kind: NOTICE_OTHER_INCARNATION,
-        node: ids::link_node(link),
-        network: ids::link_network(link),
-        stamp_ns,
-        judged_ns: stamp_ns,
-        incarnation: heartbeat.incarnation,
-        sent_ns: heartbeat.sent_ns,
-        ..Notice::zeroed()
-    })
-}
-
-/// Is this a control message, and of which kind?
-#[must_use]
-pub fn control_kind(verified: &Verified) -> Option<u8> {
-    match verified.message {
-        Message::Control { kind } => Some(kind),
-        Message::Heartbeat(_) => None,
-    }
+    Some(Notice::other_incarnation(link, heartbeat, stamp_ns))
 }

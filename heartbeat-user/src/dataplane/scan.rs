@@ -9,7 +9,7 @@ use heartbeat_common::{
         self,
         scan::{Expected, JudgeTables, LinkStamp, PeerSoFar, scan_link},
     },
-    notice::{NOTICE_FLAG_STALL_BUDGET_SPENT, NOTICE_LOCAL_STALL, Notice},
+    notice::Notice,
     records::{ActiveRecord, JudgeRecord, TimingRecord, VerdictRecord},
 };
 
@@ -40,14 +40,7 @@ impl UserJudge {
         let mut judge = memory.judge.read(0).unwrap_or_else(JudgeRecord::zeroed);
         let due_ns = judge.due_ns;
         if let Some(stall) = judge::begin_run(now_ns, &self.timing, &mut judge) {
-            notices.push_back(Notice {
-                kind: NOTICE_LOCAL_STALL,
-                flags: if stall.budget_spent { NOTICE_FLAG_STALL_BUDGET_SPENT } else { 0 },
-                deadline_ns: due_ns,
-                judged_ns: now_ns,
-                length_ns: stall.length_ns,
-                ..Notice::zeroed()
-            });
+            notices.push_back(Notice::local_stall(&stall, due_ns, now_ns));
         }
         let mut earliest_ns = u64::MAX;
         let tables = UserTables { memory, notices: &RefCell::new(notices) };
