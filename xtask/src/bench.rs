@@ -27,17 +27,20 @@ enum What {
     Cost,
     /// Heartbeats per second against a socket, and a node with 200 peers
     Throughput,
+    /// From a node's last heartbeat to the view without it, with real processes
+    Detect,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let ready = setup::ensure(Scope::Nodes)?;
     let mut cargo = command("cargo");
     cargo.current_dir(environment::workspace_root()).env(TOOLCHAIN_VARIABLE, &ready.bpf_toolchain);
-    exec(cargo.args(["build", "--release", "--package", "heartbeat-bench"]))?;
+    exec(cargo.args(["build", "--release", "--package", "heartbeat-bench", "--package", "heartbeat-user"]))?;
     let program = environment::target_directory().join("release/heartbeat-bench");
     let what = match arguments.what {
         What::Cost => "cost",
         What::Throughput => "throughput",
+        What::Detect => "detect",
     };
     let mut bench = match program.to_str() {
         Some(program) => privileged(program),

@@ -3,6 +3,8 @@
 mod arena;
 mod cost;
 mod cpu;
+mod detect;
+mod distribution;
 mod frames;
 mod generator;
 mod paced;
@@ -28,12 +30,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Cost(cost::Arguments),
+    Detect(detect::Arguments),
     Throughput(throughput::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Cost(arguments) => cost::run(&arguments),
+        Command::Detect(arguments) => detect::run(&arguments),
         Command::Throughput(arguments) => throughput::run(&arguments),
     };
     match result {
