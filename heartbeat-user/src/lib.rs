@@ -16,3 +16,4 @@ pub mod realtime;
 pub mod sender;
 pub mod socket;
 pub mod status;
+pub mod witness;
