@@ -11,6 +11,7 @@ pub mod event;
 pub mod incarnation;
 mod interface_request;
 pub mod keys;
+pub mod metrics;
 pub mod reactor;
 pub mod realtime;
 pub mod sender;
