@@ -1,6 +1,7 @@
 //! The control socket: one JSON request a line in, JSON lines out. docs/api.md describes it for other programs.
 
 mod client;
+mod operation;
 mod protocol;
 mod server;
 mod session;
@@ -11,6 +12,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use client::{Client, ClientError};
+pub use operation::{Caller, Done, NodeName, Operation};
 pub use protocol::{Failure, Request, Response, Streamed, VERSION};
 pub use server::{Counters, Source, serve};
 pub use socket::{BindError, Listener};

@@ -3,6 +3,7 @@
 mod check;
 mod events;
 mod keygen;
+mod order;
 mod output;
 mod query;
 mod run;
@@ -79,6 +80,28 @@ enum Command {
     Networks(JsonArgs),
     /// The interfaces: every node's attachment to every network.
     Interfaces(JsonArgs),
+    /// Leave the cluster in order, and end.
+    #[command(after_help = order::LEAVE_HELP)]
+    Leave(OrderArgs),
+    /// Form a cluster without a majority, on your word that all other nodes are off.
+    #[command(after_help = order::FORM_HELP)]
+    Form(FormArgs),
+    /// Say that a removed node is off: what it did may be taken over at once.
+    #[command(after_help = order::CONFIRM_FENCED_HELP)]
+    ConfirmFenced(NodeArgs),
+    /// Nodes that are kept out because they were removed again and again.
+    #[command(after_help = order::QUARANTINE_HELP)]
+    Quarantine {
+        #[command(subcommand)]
+        command: QuarantineCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineCommand {
+    /// Let a node in again, and forget its removals.
+    #[command(after_help = order::QUARANTINE_HELP)]
+    Clear(NodeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +144,35 @@ struct KeygenArgs {
 #[derive(Debug, Args)]
 struct JsonArgs {
     /// Print JSON, for programs; names stay the same over versions.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct OrderArgs {
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct FormArgs {
+    /// Your word that all other nodes are off, or fenced: nothing else prevents that two sides act at once.
+    #[arg(long)]
+    force: bool,
+
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct NodeArgs {
+    /// The node, by its id or its name.
+    #[arg(value_name = "NODE")]
+    node: String,
+
+    /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -193,6 +245,10 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Nodes(args) => query::part(&cli.socket, "nodes", args.json),
         Command::Networks(args) => query::part(&cli.socket, "networks", args.json),
         Command::Interfaces(args) => query::part(&cli.socket, "interfaces", args.json),
+        Command::Leave(args) => order::leave(&cli.socket, &args),
+        Command::Form(args) => order::form(&cli.socket, &args),
+        Command::ConfirmFenced(args) => order::confirm_fenced(&cli.socket, &args),
+        Command::Quarantine { command: QuarantineCommand::Clear(args) } => order::clear_quarantine(&cli.socket, &args),
     }
 }
 
@@ -240,7 +296,10 @@ mod tests {
 
     #[test]
     fn every_command_explains_itself() {
-        for command in Cli::command().get_subcommands() {
+        let program = Cli::command();
+        for command in
+            program.get_subcommands().flat_map(|command| std::iter::once(command).chain(command.get_subcommands()))
+        {
             assert!(command.get_about().is_some(), "{} has no description", command.get_name());
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());

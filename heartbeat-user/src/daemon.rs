@@ -4,6 +4,7 @@ mod announce;
 mod events;
 mod hooks;
 mod membership;
+mod orders;
 mod readable;
 mod relay;
 mod source;
@@ -127,14 +128,18 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
 
     runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))?;
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    match reactor.join() {
+    let removed = match reactor.join() {
         Some(dataplane) => {
             sockets_at_exit.iter().for_each(|socket| socket.forget_group());
             dataplane.remove()
         }
-        None => anyhow::bail!("the reactor ended unexpectedly; the kernel side is left for the next start to adopt"),
-    }
+        None => {
+            Err(anyhow::anyhow!("the reactor ended unexpectedly; the kernel side is left for the next start to adopt"))
+        }
+    };
+    // Last: whoever ordered the end sees it by the end of the connection, when nothing is left to wait for.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    removed
 }
 
 /// Takes a fresh data plane down again when the start fails behind it.
@@ -172,7 +177,8 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
     let counters = Arc::new(api::Counters::default());
-    let server = tokio::spawn(api::serve(listener, Arc::clone(source), counters));
+    // Serves until the runtime ends.
+    let _server = tokio::spawn(api::serve(listener, Arc::clone(source), counters));
     let mut leaving = false;
     {
         let relay = relay::run(source, reactor, store);
@@ -185,6 +191,7 @@ async fn serve(
                 }
                 _ = terminate.recv(), if !leaving => leaving = true,
                 _ = interrupt.recv(), if !leaving => leaving = true,
+                () = source.orders().leave_wanted(), if !leaving => leaving = true,
                 _ = hangup.recv() => {
                     tracing::warn!("SIGHUP: this version reloads nothing. SIGTERM and a start leave the cluster and join again; after SIGKILL and a \
                          start with the same configuration within the lease, no peer notices");
@@ -198,7 +205,6 @@ async fn serve(
             }
         }
     }
-    server.abort();
     Ok(())
 }
 

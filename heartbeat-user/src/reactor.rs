@@ -12,6 +12,7 @@ mod hang_watch;
 pub mod identity;
 pub mod membership;
 mod notices;
+mod orders;
 pub mod queue;
 mod receive;
 pub mod statistics;
@@ -38,6 +39,7 @@ use nix::sys::{
 use self::{
     clock_watch::ClockWatch,
     hang_watch::HangWatch,
+    orders::Carried,
     queue::{Command, Mailbox, Report},
     receive::Receiver,
     statistics::ReactorStatistics,
@@ -178,6 +180,8 @@ struct Loop {
     /// Accepted incarnation by node, as last written to PEERS.
     accepted: BTreeMap<u16, u64>,
     notices: VecDeque<Notice>,
+    /// Orders of this pass, told once their actions are carried out.
+    carried: Vec<Carried>,
     message: Vec<u8>,
     interval_ns: u64,
     period_ns: u64,
@@ -218,6 +222,7 @@ impl Loop {
             statistics,
             accepted: setup.accepted,
             notices,
+            carried: Vec::with_capacity(COMMANDS_PER_PASS),
             message: Vec::with_capacity(heartbeat_common::wire::MESSAGE_LENGTH_MAX),
             interval_ns: setup.interval_ns,
             // Half an interval: the controller's age in a heartbeat stays below one, and a judge that stands still is
@@ -264,6 +269,7 @@ impl Loop {
         }
         self.act();
         self.publish();
+        self.tell_carried();
         self.statistics.record_pass(clock::monotonic_ns().saturating_sub(now_ns));
     }
 
@@ -313,7 +319,7 @@ impl Loop {
                 Some(Command::Leave) => self.feed(Input::Leave),
                 Some(Command::IncarnationTaken(incarnation)) => self.take_incarnation(incarnation),
                 Some(Command::EpochPersisted(epoch)) => self.epoch_persisted(epoch),
-                Some(Command::ConfirmFenced(node)) => self.confirm_fenced(node),
+                Some(Command::Ordered { ticket, order }) => self.carry_out(ticket, order),
                 None => break,
             }
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use heartbeat_user::api::{Counters, Listener, Source, serve};
+use heartbeat_user::api::{Caller, Counters, Done, Failure, Listener, NodeName, Operation, Source, serve};
 use heartbeat_user::event::{Draft, Event, EventLog, kind};
 use heartbeat_user::status::{Link, Status};
 
@@ -85,6 +85,14 @@ impl Source for Fixed {
 
     fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {
+        let text = format!("{operation:?} by {:?}", caller.uid);
+        if operation == Operation::ConfirmFenced(NodeName::Id(9)) {
+            return Err(Failure::new("there is no node 9", "known: alpha (1)"));
+        }
+        Ok(Done { done: operation.name().to_owned(), text, view: self.status.view.clone() })
     }
 }
 
@@ -216,8 +224,19 @@ fn run_refuses_what_the_machine_does_not_have_with_exit_2() {
 
 #[test]
 fn without_a_node_the_message_says_where_it_was_looked_for() {
-    for command in ["status", "links", "events", "nodes", "networks", "interfaces"] {
-        let output = heartbeat(&["--socket", "/nowhere/heartbeat.sock", command]);
+    for command in [
+        &["status"][..],
+        &["links"],
+        &["events"],
+        &["nodes"],
+        &["networks"],
+        &["interfaces"],
+        &["leave"],
+        &["form", "--force"],
+        &["confirm-fenced", "3"],
+        &["quarantine", "clear", "3"],
+    ] {
+        let output = heartbeat(&[&["--socket", "/nowhere/heartbeat.sock"], command].concat());
         assert_eq!(code(&output), 1, "{output:?}");
         let text = stderr(&output);
         assert!(text.contains("is the node running?") && text.contains("/nowhere/heartbeat.sock"), "{text}");
@@ -233,6 +252,35 @@ fn status_exits_3_unless_quorate() {
         }
         assert_eq!(code(&node.ask(&["links"])), 0);
     }
+}
+
+#[test]
+fn orders_say_what_came_of_them() {
+    let node = Node::start(true);
+    for (arguments, expected) in [
+        (&["form", "--force"][..], "FormForced"),
+        (&["confirm-fenced", "3"], "ConfirmFenced(Id(3))"),
+        (&["quarantine", "clear", "charlie"], "ClearQuarantine(Name(\"charlie\"))"),
+    ] {
+        let output = node.ask(arguments);
+        assert_eq!(code(&output), 0, "{output:?}");
+        assert!(stdout(&output).starts_with(expected), "{output:?}");
+        let json: serde_json::Value =
+            serde_json::from_str(&stdout(&node.ask(&[arguments, &["--json"]].concat()))).unwrap();
+        assert_eq!(json["view"]["number"], 5, "{json}");
+    }
+    let refused = node.ask(&["confirm-fenced", "9"]);
+    assert_eq!(code(&refused), 1, "{refused:?}");
+    assert_eq!(stderr(&refused), "heartbeat: there is no node 9 (known: alpha (1))\n");
+}
+
+#[test]
+fn forming_needs_the_operators_word() {
+    let node = Node::start(false);
+    let output = node.ask(&["form"]);
+    assert_eq!(code(&output), 2, "{output:?}");
+    assert!(stderr(&output).contains("say so with --force"), "{output:?}");
+    assert_eq!(stdout(&output), "", "nothing was ordered");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::operation::Done;
 use super::protocol::{Failure, Request, Response, Streamed};
 use crate::status::{Link, Status};
 
@@ -113,6 +114,31 @@ impl Client {
     pub fn links(&mut self) -> Result<Vec<Link>, ClientError> {
         self.send(&Request::Links {})?;
         self.receive()
+    }
+
+    /// Gives an order, and waits for its outcome.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub fn order(&mut self, request: &Request) -> Result<Done, ClientError> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    /// Waits until the node has closed the connection, as it does when it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Broken`] if it has not within `limit`.
+    pub fn wait_for_end(&mut self, limit: Duration) -> Result<(), ClientError> {
+        self.stream.get_ref().set_read_timeout(Some(limit)).map_err(|source| self.broken(source))?;
+        let mut rest = Vec::new();
+        match (&mut self.stream).take(LONGEST_ANSWER).read_to_end(&mut rest) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+            Err(source) => Err(self.broken(source)),
+        }
     }
 
     /// The answer to any request for one object, as the node wrote it.

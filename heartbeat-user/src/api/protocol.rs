@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::operation::NodeName;
 use crate::event::{Event, Filter, Timestamp};
 
 /// Version of requests; responses only ever gain fields within one.
@@ -33,6 +34,24 @@ pub enum Request {
         /// Go on with new events as they come.
         #[serde(default)]
         follow: bool,
+    },
+    /// Leave the cluster in order; the node's process ends behind the answer.
+    Leave {},
+    /// Form a cluster without a majority.
+    Form {
+        /// The operator's word that all other nodes are off; refused without.
+        #[serde(default)]
+        force: bool,
+    },
+    /// The operator, or a fencing agent, says that a removed node is off.
+    ConfirmFenced {
+        /// The node.
+        node: NodeName,
+    },
+    /// Let a quarantined node in again.
+    ClearQuarantine {
+        /// The node.
+        node: NodeName,
     },
 }
 
@@ -89,7 +108,10 @@ impl Request {
             None => return Err(Failure::new("the version is missing", example)),
         }
         serde_json::from_value(Value::Object(object)).map_err(|error| {
-            Failure::new(format!("this request is not known here: {error}"), "known: status, links, events")
+            Failure::new(
+                format!("this request is not known here: {error}"),
+                "known: status, links, events, why, leave, form, confirm_fenced, clear_quarantine",
+            )
         })
     }
 

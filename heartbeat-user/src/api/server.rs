@@ -9,6 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::operation::{Caller, Done, Operation};
 use super::protocol::{Failure, Response};
 use super::session::session;
 use super::socket::Listener;
@@ -30,6 +31,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// The event log.
     fn events(&self) -> &EventLog;
+
+    /// Carries out an order of a caller who may give it. Waits for the outcome, with a bound.
+    fn operate(&self, operation: Operation, caller: Caller) -> impl Future<Output = Result<Done, Failure>> + Send;
 }
 
 /// What became of clients.

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
+use super::operation::{Caller, Operation};
 use super::protocol::{Failure, Request, Response, Streamed, filter};
 use super::server::{Counters, Source};
 use crate::event::{Filter, Followed, Follower};
@@ -28,11 +29,14 @@ struct Session<'node, S> {
     writer: OwnedWriteHalf,
     source: &'node S,
     counters: &'node Counters,
+    caller: Caller,
 }
 
 pub(super) async fn session<S: Source>(stream: UnixStream, source: &S, counters: &Counters) {
+    // Without an answer of the kernel nobody is trusted with more than looking.
+    let caller = Caller { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
     let (reader, writer) = stream.into_split();
-    let mut session = Session { reader: BufReader::new(reader), writer, source, counters };
+    let mut session = Session { reader: BufReader::new(reader), writer, source, counters, caller };
     while session.serve_one().await.is_ok() {}
 }
 
@@ -56,6 +60,25 @@ impl<S: Source> Session<'_, S> {
                 let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
                 self.events(filter(since, id, after), limit, follow).await
             }
+            Ok(Request::Leave {}) => self.operate(Operation::Leave).await,
+            Ok(Request::Form { force: true }) => self.operate(Operation::FormForced).await,
+            Ok(Request::Form { force: false }) => {
+                let message = "a cluster forms by itself once a majority of the votes is there";
+                self.refuse(Failure::new(message, "force says, on your word, that all other nodes are off")).await
+            }
+            Ok(Request::ConfirmFenced { node }) => self.operate(Operation::ConfirmFenced(node)).await,
+            Ok(Request::ClearQuarantine { node }) => self.operate(Operation::ClearQuarantine(node)).await,
+            Err(failure) => self.refuse(failure).await,
+        }
+    }
+
+    async fn operate(&mut self, operation: Operation) -> Result<(), Gone> {
+        let done = match self.caller.may_change() {
+            Ok(()) => self.source.operate(operation, self.caller).await,
+            Err(failure) => Err(failure),
+        };
+        match done {
+            Ok(done) => self.answer(&done).await,
             Err(failure) => self.refuse(failure).await,
         }
     }

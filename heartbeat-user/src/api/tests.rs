@@ -32,6 +32,14 @@ impl Source for Fixed {
     fn events(&self) -> &EventLog {
         &self.events
     }
+
+    async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {
+        let text = format!("{operation:?} by {:?}", caller.uid);
+        if operation == Operation::ConfirmFenced(NodeName::Id(9)) {
+            return Err(Failure::new("there is no node 9", "known: alpha (1)"));
+        }
+        Ok(Done { done: operation.name().to_owned(), text, view: self.status.view.clone() })
+    }
 }
 
 /// A served directory; the server ends with it.
@@ -166,6 +174,30 @@ fn bad_requests_are_refused_and_the_connection_goes_on() {
     }
     assert_eq!(node.counters.failed.load(Ordering::Relaxed), 11);
     assert_eq!(ask(&mut stream, r#"{"v":1,"request":"status"}"#)["ok"]["cluster"], json!("demo"));
+}
+
+#[test]
+fn orders_reach_the_node_and_their_outcome_comes_back() {
+    let node = Node::start();
+    let mut stream = node.plain();
+    let uid = nix::unistd::Uid::effective().as_raw();
+    for (line, done, text) in [
+        (r#"{"v":1,"request":"leave"}"#, "leave", "Leave"),
+        (r#"{"v":1,"request":"form","force":true}"#, "form", "FormForced"),
+        (r#"{"v":1,"request":"confirm_fenced","node":3}"#, "confirm_fenced", "ConfirmFenced(Id(3))"),
+        (r#"{"v":1,"request":"clear_quarantine","node":"c"}"#, "clear_quarantine", r#"ClearQuarantine(Name("c"))"#),
+    ] {
+        let answer = &ask(&mut stream, line)["ok"];
+        let text = format!("{text} by Some({uid})");
+        assert_eq!((&answer["done"], &answer["text"]), (&json!(done), &json!(text)), "{answer}");
+        assert_eq!(answer["view"]["number"], json!(5), "{answer}");
+    }
+    let refused = ask(&mut stream, r#"{"v":1,"request":"confirm_fenced","node":9}"#);
+    assert_eq!(refused["error"]["message"], json!("there is no node 9"));
+    for without_word in [r#"{"v":1,"request":"form"}"#, r#"{"v":1,"request":"form","force":false}"#] {
+        let refused = ask(&mut stream, without_word);
+        assert!(refused["error"]["remedy"].as_str().unwrap_or_default().contains("on your word"), "{refused}");
+    }
 }
 
 #[test]

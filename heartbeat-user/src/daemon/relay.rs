@@ -79,6 +79,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
                         hooks.event(&announce(source.log(), draft));
                     }
                 }
+                Report::Carried { ticket, refusal } => source.orders().carried(ticket, refusal),
                 Report::JudgeRestarted { ran_ns, found_ns, failure } => tell_judge(source, ran_ns, found_ns, failure),
                 Report::RecordTooLong(length) => {
                     tracing::error!("the core's record of {length} bytes does not fit: a restart will join anew");

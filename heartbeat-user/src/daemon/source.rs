@@ -10,9 +10,11 @@ use std::{
 use heartbeat_common::{records::CounterRecord, reject::Reject};
 use heartbeat_membership::{LinkState as CoreLinkState, NodeId, Snapshot, Stage as CoreStage};
 
+use super::orders::Orders;
 use crate::{
-    api, clock,
-    config::{Config, Hooks},
+    api::{self, Caller, Done, Failure, Operation},
+    clock,
+    config::{Config, Hooks, Node as ConfiguredNode},
     dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
     event::EventLog,
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
@@ -46,6 +48,7 @@ pub(super) struct NodeSource {
     local_counts: Arc<LocalCounts>,
     engines: OnceLock<Engines>,
     snapshot: Mutex<Option<Snapshot>>,
+    orders: Orders,
 }
 
 impl NodeSource {
@@ -70,6 +73,7 @@ impl NodeSource {
             local_counts,
             engines: OnceLock::new(),
             snapshot: Mutex::new(None),
+            orders: Orders::default(),
         }
     }
 
@@ -117,7 +121,32 @@ impl NodeSource {
         (*rejects.counters(), counters)
     }
 
-    fn snapshot(&self) -> Option<Snapshot> {
+    pub(super) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    pub(super) fn mailbox(&self) -> Option<&Mailbox> {
+        self.engines.get().map(|engines| &*engines.mailbox)
+    }
+
+    /// Every configured node, ascending by id.
+    pub(super) fn configured(&self) -> &[ConfiguredNode] {
+        &self.config.nodes
+    }
+
+    pub(super) fn own_node(&self) -> &ConfiguredNode {
+        self.config.local_node()
+    }
+
+    pub(super) fn node_name(&self, id: u16) -> Option<&str> {
+        self.config.node(id).map(|node| node.name.as_str())
+    }
+
+    pub(super) fn view_now(&self) -> View {
+        self.snapshot().as_ref().map(view).unwrap_or_default()
+    }
+
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
         let mut newest = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = self.engines.get().and_then(|engines| engines.mailbox.take_snapshot()) {
             *newest = Some(taken);
@@ -331,6 +360,10 @@ impl api::Source for NodeSource {
 
     fn events(&self) -> &EventLog {
         &self.log
+    }
+
+    async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {
+        self.carry_out(operation, caller).await
     }
 }
 

@@ -67,6 +67,7 @@ kinds! {
     SUSPENDED = 9009, "suspended", Error, "QUORUM", "The lease of this node ended: it may not act until it is renewed.";
     JUDGE_RESTARTED = 9010, "judge_restarted", Warning, "NETFT", "The judge in the kernel had stopped scanning, and was started again.";
     CONTROLLER_STARTED = 9011, "controller_started", Info, "CS", "The controller started: with the incarnation that it found, or with a new one and why.";
+    OPERATOR_ORDER = 9030, "operator_order", Info, "CORE", "An operator ordered something over the control socket; who, and what.";
 }
 
 /// The kind with this number.

@@ -112,10 +112,6 @@ impl Loop {
         }
     }
 
-    pub(super) fn confirm_fenced(&mut self, node: u16) {
-        self.feed(Input::Membership(MembershipInput::ConfirmFenced { peer: NodeId(node) }));
-    }
-
     /// Writes the core's record where a restarted controller finds it; `length` is 0 while the bytes change.
     fn write_record(&mut self, record: &Record) {
         let memory = &self.dataplane.memory.membership;

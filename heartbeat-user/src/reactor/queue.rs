@@ -7,7 +7,7 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
-use heartbeat_membership::{Event, Snapshot};
+use heartbeat_membership::{Event, Refusal, Snapshot};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// Reports that may wait: every link of a node with 1,000 peers on two networks changing its state twice.
@@ -24,8 +24,24 @@ pub enum Command {
     IncarnationTaken(u64),
     /// A form epoch has been persisted.
     EpochPersisted(u32),
-    /// An operator, or a fencing agent, says that the node is off.
+    /// An operator's order; its outcome comes back as [`Report::Carried`] with the same ticket.
+    Ordered {
+        /// Names the order.
+        ticket: u64,
+        /// What to do.
+        order: Order,
+    },
+}
+
+/// What an operator may order of the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The operator, or a fencing agent, says that the node is off.
     ConfirmFenced(u16),
+    /// The operator says that all other nodes are off: form without a majority.
+    FormForced,
+    /// The operator lets a quarantined node in again.
+    ClearQuarantine(u16),
 }
 
 /// What the reactor tells the rest of the program.
@@ -33,6 +49,13 @@ pub enum Command {
 pub enum Report {
     /// An event of the core.
     Event(Event),
+    /// An order was carried out, or refused; what it raised was reported before.
+    Carried {
+        /// The ticket of the order.
+        ticket: u64,
+        /// Why the core refused it, if it did.
+        refusal: Option<Refusal>,
+    },
     /// The judge in the kernel had stopped; whether it runs again.
     JudgeRestarted {
         /// When it last ran, CLOCK_MONOTONIC nanoseconds.
