@@ -12,11 +12,13 @@ struct Tool {
 const NODES: [Tool; 2] =
     [Tool { program: "ip", packages: &["iproute2"] }, Tool { program: "bpftool", packages: &["bpftool"] }];
 
-const TESTING_NODES: [Tool; 4] = [
+const TESTING_NODES: [Tool; 6] = [
     Tool { program: "nft", packages: &["nftables"] },
     Tool { program: "ethtool", packages: &["ethtool"] },
     Tool { program: "tcpdump", packages: &["tcpdump"] },
     Tool { program: "ping", packages: &["iputils-ping"] },
+    Tool { program: "tshark", packages: &["tshark"] },
+    Tool { program: "systemd-analyze", packages: &["systemd"] },
 ];
 
 /// What a cluster in network namespaces needs.
