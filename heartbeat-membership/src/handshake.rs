@@ -9,6 +9,8 @@
 //!   either ---- the peer left in order -------------------> idle     (it calls when it comes back)
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::Incarnation;
 use crate::nonce::{Nonce, Nonces};
 
@@ -16,7 +18,7 @@ use crate::nonce::{Nonce, Nonces};
 /// that was held back for longer describes a window that the sender may have left far behind.
 const CHALLENGE_PERIODS: u64 = 8;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Handshake {
     repeat_ns: u64,
     /// Highest incarnation that ever proved itself.
@@ -33,7 +35,7 @@ pub(crate) struct Handshake {
     previous: Option<Challenge>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Challenge {
     nonce: Nonce,
     drawn_ns: u64,

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::NodeId;
 use crate::nodeset::NodeSet;
 use crate::quorum::Votes;
 use crate::time::{MILLISECOND_NS, Now};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Lease {
     /// Own send time of the newest heartbeat that each peer has echoed, `CLOCK_MONOTONIC`.
     echoes: BTreeMap<NodeId, u64>,
@@ -21,7 +23,7 @@ pub(crate) struct Lease {
 }
 
 /// `CLOCK_BOOTTIME` runs ahead of `CLOCK_MONOTONIC` by the time that the machine was suspended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Offsets {
     first_ns: u64,
     latest_ns: u64,

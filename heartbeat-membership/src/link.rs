@@ -84,7 +84,7 @@ pub fn transition(state: LinkState, event: LinkEvent) -> (LinkState, LinkEdge) {
 }
 
 /// A link with what is needed to tell a repeated or overtaken verdict from a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Link {
     pub(crate) state: LinkState,
     pub(crate) since_ns: u64,

@@ -209,7 +209,7 @@ pub struct MembershipSnapshot {
     pub networks: BTreeMap<NetworkId, NetworkReport>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Membership {
     pub(crate) settings: Settings,
     pub(crate) votes: Votes,

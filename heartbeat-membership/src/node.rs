@@ -37,7 +37,10 @@ use crate::window::{Sequence, Window};
 const MAX_QUEUED_SENDS: usize = 32_768;
 
 /// The core of one node. See the crate documentation for the loop that drives it.
-#[derive(Debug, Clone)]
+///
+/// It can be written down and read back whole, into a format that knows maps with any key: what is read back goes on as the
+/// one that was written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
     config: CoreConfig,
     incarnation: Incarnation,
@@ -53,6 +56,8 @@ pub struct Node {
     stopped: bool,
     /// Of the last input: what a snapshot is judged by.
     now: Now,
+    /// No rule is broken where a core is read back.
+    #[serde(skip)]
     mutation: Option<Mutation>,
 }
 

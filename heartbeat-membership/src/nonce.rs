@@ -3,10 +3,12 @@
 //! A challenge must never repeat, so that no earlier answer fits it. It need not be secret: who cannot forge a tag
 //! cannot have a member answer a challenge that he foresaw. xoshiro256++ (Blackman and Vigna) is enough for that.
 
+use serde::{Deserialize, Serialize};
+
 /// 16 bytes that were never used before.
 pub(crate) type Nonce = [u8; 16];
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Nonces {
     state: [u64; 4],
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::NodeConfig;
 use crate::handshake::Handshake;
 use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
@@ -11,7 +13,7 @@ use crate::message::NextSequences;
 use crate::snapshot::{LinkSnapshot, PeerSnapshot};
 use crate::window::Window;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) links: BTreeMap<NetworkId, Link>,
@@ -24,7 +26,7 @@ pub(crate) struct Peer {
 }
 
 /// What the peer said about itself in a fresh answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Spoken {
     pub(crate) incarnation: Incarnation,
     pub(crate) in_view: bool,

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::NodeId;
 use crate::nodeset::NodeSet;
 use crate::quorum::Votes;
@@ -17,7 +19,7 @@ const WINDOW_NS: u64 = 3_600 * SECOND_NS;
 
 const DURATION_NS: u64 = 7_200 * SECOND_NS;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Quarantine {
     /// When each node was removed without having left; at most [`REMOVALS`], newest last.
     removals: BTreeMap<NodeId, Vec<u64>>,

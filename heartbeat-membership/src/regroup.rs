@@ -1,5 +1,7 @@
 //! State of a regroup: what one node knows of who hears whom, who has come how far, and what was decided.
 
+use serde::{Deserialize, Serialize};
+
 pub mod connectivity;
 pub mod stage;
 
@@ -12,7 +14,7 @@ use crate::view::{View, ViewId};
 
 pub use stage::{Stage, StageEvent};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Regroup {
     /// Generation; never falls.
     pub(crate) sequence: u64,
@@ -53,7 +55,7 @@ pub(crate) struct Regroup {
 }
 
 /// The one decision that is accepted in a sequence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Accepted {
     pub(crate) decision: Decision,
     pub(crate) view: View,

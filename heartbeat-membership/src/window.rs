@@ -1,10 +1,12 @@
 //! Sequence window of the control messages of one peer on one network.
 
+use serde::{Deserialize, Serialize};
+
 /// How far behind the newest a sequence number may still be new (protocol.md: 64).
 pub(crate) const WIDTH: u64 = 64;
 
 /// Accepts each sequence number at most once, and none below its start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Window {
     newest: u64,
     /// Bit i: `newest - i` was accepted, or lies before the start.

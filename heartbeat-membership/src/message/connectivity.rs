@@ -19,12 +19,14 @@
 use std::collections::BTreeMap;
 
 use super::codec::{BodyError, Reader, Writer};
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{MAX_NETWORKS, NetworkId};
 use crate::network_state::{InterfaceState, NetworkReport, NetworkState};
 use crate::nodeset::{MAX_MASK_BYTES, NodeSet};
 
 /// A node's rows of the reachability matrices.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connectivity {
     /// Number of the sender's view.
     pub view: u64,

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Node, Reason as Wakeup};
+
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Detail, EventId};
 use crate::ids::{NetworkId, NodeId};
 use crate::input::ControlMessage;
@@ -23,7 +26,7 @@ const REPEAT_INTERVALS: u64 = 4;
 const SETTLE_INTERVALS: u64 = 2;
 
 /// What is reported, computed and shown.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Networks {
     /// Newest report of each member, this node included.
     reports: BTreeMap<NodeId, Connectivity>,
