@@ -29,6 +29,8 @@ enum What {
     Throughput,
     /// From a node's last heartbeat to the view without it, with real processes
     Detect,
+    /// False verdicts, gaps and reactions under load after load
+    Ladder,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -41,6 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Cost => "cost",
         What::Throughput => "throughput",
         What::Detect => "detect",
+        What::Ladder => "ladder",
     };
     let mut bench = match program.to_str() {
         Some(program) => privileged(program),

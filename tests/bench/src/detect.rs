@@ -1,6 +1,6 @@
 //! `detect`: how long real processes take to notice that a node is cut off, and to agree on the view without it.
 
-mod round;
+pub(crate) mod round;
 
 use std::collections::BTreeMap;
 
@@ -88,8 +88,8 @@ fn repeat(arguments: &Arguments, timing: Timing, repetitions: usize) -> Result<V
                  verdict fell due",
                 timing.interval,
                 timing.lost_after,
-                round.detection_ns as f64 / 1e6,
-                round.agreement_ns as f64 / 1e6
+                round.removal.detection_ns as f64 / 1e6,
+                round.removal.agreement_ns as f64 / 1e6
             );
             rounds.push(round);
         }
@@ -105,18 +105,20 @@ fn start(arguments: &Arguments, timing: Timing) -> Result<Cluster> {
     for node in cluster.topology().node_ids() {
         cluster.start_node(node, &[])?;
     }
-    round::wait_for_view(&cluster, timing)?;
+    round::wait_for_view(&cluster, timing.patience)?;
     Ok(cluster)
 }
 
 impl Measured {
     fn new(timing: Timing, rounds: Vec<Round>, gaps: &[Gap]) -> Self {
-        let disturbed = |round: &&Round| gaps.iter().any(|gap| gap.overlaps(round.last_heard_ns, round.installed_ns));
+        let disturbed = |round: &&Round| {
+            gaps.iter().any(|gap| gap.overlaps(round.removal.last_heard_ns, round.removal.installed_ns))
+        };
         Self {
             interval_ms: timing.interval_ns as f64 / 1e6,
             lost_after: timing.lost_after,
-            detection: Distribution::of(rounds.iter().map(|round| round.detection_ns)),
-            agreement: Distribution::of(rounds.iter().map(|round| round.agreement_ns)),
+            detection: Distribution::of(rounds.iter().map(|round| round.removal.detection_ns)),
+            agreement: Distribution::of(rounds.iter().map(|round| round.removal.agreement_ns)),
             disturbed: rounds.iter().filter(disturbed).count(),
             false_removals: rounds.iter().map(|round| round.false_removals).sum(),
             rounds,

@@ -4,12 +4,17 @@ use serde::Serialize;
 
 /// Of nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Distribution {
-    pub(crate) count: usize,
-    pub(crate) min_ns: u64,
-    pub(crate) median_ns: u64,
-    pub(crate) p99_ns: u64,
-    pub(crate) max_ns: u64,
+pub struct Distribution {
+    /// How many.
+    pub count: usize,
+    /// The smallest.
+    pub min_ns: u64,
+    /// Half are not above it.
+    pub median_ns: u64,
+    /// 99 of 100 are not above it.
+    pub p99_ns: u64,
+    /// The largest.
+    pub max_ns: u64,
 }
 
 impl Distribution {

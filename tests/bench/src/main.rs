@@ -1,50 +1,7 @@
-//! Benchmarks of the data plane on this machine; `cargo xtask bench` builds and starts them as root.
-
-mod arena;
-mod cost;
-mod cpu;
-mod detect;
-mod distribution;
-mod frames;
-mod generator;
-mod paced;
-mod probe;
-mod programs;
-mod receiver;
-mod report;
-mod scene;
-mod soak;
-mod throughput;
+//! `heartbeat-bench`, see the library.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-#[derive(Parser)]
-#[command(about, long_about = None)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Cost(cost::Arguments),
-    Detect(detect::Arguments),
-    Throughput(throughput::Arguments),
-}
-
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Cost(arguments) => cost::run(&arguments),
-        Command::Detect(arguments) => detect::run(&arguments),
-        Command::Throughput(arguments) => throughput::run(&arguments),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    heartbeat_bench::main()
 }

@@ -1,20 +1,19 @@
 //! A sender in userspace that beats for many nodes at once: every millisecond a tenth of them, on each network.
 
 use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use heartbeat_user::clock;
 
 use crate::{
     arena::{MAC, Wire},
     cpu::{self, GENERATOR_CPU, Priority, THIS_THREAD},
     frames::{self, Beat},
+    packet::PacketSocket,
 };
 
 /// Between two beats of a node.
@@ -67,26 +66,13 @@ pub(crate) fn send(wires: &[Wire], peers: &[u16], stop: &AtomicBool) -> Result<S
 
 /// One network: a packet socket, and what is sent next.
 struct Line {
-    socket: OwnedFd,
+    socket: PacketSocket,
     beats: Vec<Beat>,
 }
 
 impl Line {
     fn open(wire: &Wire, peers: &[u16]) -> Result<Self> {
-        let index = i32::try_from(wire.sender_index()?)?;
-        // SAFETY: a plain system call; the descriptor is owned from here on.
-        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        ensure!(socket >= 0, "no packet socket: {}", io::Error::last_os_error());
-        // SAFETY: just opened, and nobody else's.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        // SAFETY: all zeros is a valid sockaddr_ll.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = u16::try_from(libc::AF_PACKET)?;
-        address.sll_ifindex = index;
-        let length = libc::socklen_t::try_from(size_of_val(&address))?;
-        // SAFETY: a valid address of that length.
-        let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-        ensure!(bound == 0, "the packet socket cannot be bound: {}", io::Error::last_os_error());
+        let socket = PacketSocket::open(wire.sender_index()?)?;
         let beats = peers.iter().map(|node| Beat { sequence: 0, ..Beat::first(*node, wire.network) }).collect();
         Ok(Self { socket, beats })
     }
@@ -101,26 +87,10 @@ impl Line {
             beat.sent_ns = sent_ns;
             frames.push(frames::heartbeat(MAC, *beat));
         }
-        let mut vectors: Vec<libc::iovec> = frames
-            .iter_mut()
-            .map(|frame| libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() })
-            .collect();
-        let mut headers: Vec<libc::mmsghdr> = vectors
-            .iter_mut()
-            .map(|vector| {
-                // SAFETY: all zeros is a valid mmsghdr.
-                let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-                header.msg_hdr.msg_iov = vector;
-                header.msg_hdr.msg_iovlen = 1;
-                header
-            })
-            .collect();
-        let count = libc::c_uint::try_from(headers.len())?;
-        // SAFETY: the headers point to vectors and frames that live until the end of this function.
-        let taken = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
-        let taken = u64::try_from(taken).map_err(|_| io::Error::last_os_error()).context("cannot send")?;
+        let count = u64::try_from(frames.len())?;
+        let taken = self.socket.send(&mut frames)?;
         sending.sent += taken;
-        sending.refused += u64::from(count) - taken;
+        sending.refused += count - taken;
         Ok(())
     }
 }

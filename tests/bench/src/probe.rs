@@ -4,7 +4,10 @@
 //! let go of a CPU for milliseconds (softirqs): such gaps are in the list as well.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -22,13 +25,13 @@ const PRIORITY: Priority = Priority::Fifo(99);
 
 /// A time in which a CPU did not run the probe.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Gap {
+pub struct Gap {
     /// The CPU.
-    pub(crate) cpu: usize,
+    pub cpu: usize,
     /// Last sign of life, CLOCK_MONOTONIC nanoseconds.
-    pub(crate) from_ns: u64,
+    pub from_ns: u64,
     /// Next sign of life.
-    pub(crate) to_ns: u64,
+    pub to_ns: u64,
 }
 
 impl Gap {
@@ -45,17 +48,20 @@ impl Gap {
 
 /// The threads.
 pub(crate) struct Probe {
-    stop: &'static AtomicBool,
+    stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<Vec<Gap>>>>,
 }
 
-static STOP: AtomicBool = AtomicBool::new(false);
-
 impl Probe {
-    /// Starts one thread on each CPU; there is one probe in a process.
+    /// Starts one thread on each CPU.
     pub(crate) fn start() -> Result<Self> {
-        let threads = (0..cpu::online()?).map(|cpu| thread::spawn(move || watch(cpu))).collect();
-        Ok(Self { stop: &STOP, threads })
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = |cpu| {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || watch(cpu, &stop))
+        };
+        let threads = (0..cpu::online()?).map(start).collect();
+        Ok(Self { stop, threads })
     }
 
     /// Ends the threads and returns the gaps of all CPUs.
@@ -71,12 +77,12 @@ impl Probe {
     }
 }
 
-fn watch(cpu: usize) -> Result<Vec<Gap>> {
+fn watch(cpu: usize, stop: &AtomicBool) -> Result<Vec<Gap>> {
     cpu::pin(THIS_THREAD, cpu)?;
     cpu::schedule(THIS_THREAD, PRIORITY)?;
     let mut gaps = Vec::new();
     let mut last_ns = clock::monotonic_ns();
-    while !STOP.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         thread::sleep(PERIOD);
         let now_ns = clock::monotonic_ns();
         if now_ns - last_ns > GAP_NS {

@@ -1,0 +1,81 @@
+//! `ladder`: a cluster of real nodes under one load after the other, and whether it tells the truth meanwhile.
+//!
+//! On each rung a fresh cluster runs under a load. One link is cut for a moment again and again, so that there are
+//! verdicts whose error can be measured; every other verdict is false. At the end a node is cut off while the load goes
+//! on: a system that never accuses is no solution.
+
+mod climb;
+mod load;
+mod outcome;
+mod records;
+mod rung;
+mod verdicts;
+mod witness;
+
+use anyhow::Result;
+use serde::Serialize;
+
+pub use self::{
+    climb::{Demotion, Plan, climb},
+    outcome::Outcome,
+    rung::Rung,
+    verdicts::{Counts, Verdicts},
+    witness::Witness,
+};
+use crate::report::{self, Machine};
+
+/// Nodes under load: false verdicts, gaps, errors and reactions, rung by rung.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Seconds on each rung; on the rungs that stop or kill a controller, ten times each, as long as that takes
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=600))]
+    seconds: u64,
+    /// Sizes of the cluster, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 8], value_parser = clap::value_parser!(u16).range(2..=16))]
+    nodes: Vec<u16>,
+    /// `[local] sender` of all nodes, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = ["auto".to_owned(), "realtime".to_owned()])]
+    senders: Vec<String>,
+    /// Milliseconds between heartbeats
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1200))]
+    interval_ms: u64,
+    /// Rungs, all if none is named
+    #[arg(long, value_enum, value_delimiter = ',')]
+    rungs: Vec<Rung>,
+    /// Of the lengths of bursts
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    machine: Machine,
+    outcomes: &'a [Outcome],
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let rungs = if arguments.rungs.is_empty() { Rung::ALL.to_vec() } else { arguments.rungs.clone() };
+    let mut outcomes = Vec::new();
+    for nodes in &arguments.nodes {
+        for sender in &arguments.senders {
+            for rung in &rungs {
+                let plan = Plan {
+                    nodes: *nodes,
+                    sender: Some(sender.clone()),
+                    interval_ms: arguments.interval_ms,
+                    seconds: arguments.seconds,
+                    seed: arguments.seed,
+                    demotion: None,
+                };
+                println!("{nodes} nodes, sender {sender}, {}: {}", rung.name(), rung.describe());
+                let outcome = climb(&plan, *rung)?;
+                println!("  {}", outcome.line());
+                outcomes.push(outcome);
+            }
+        }
+    }
+    outcome::print(&outcomes);
+    let machine = report::machine()?;
+    report::print_machine(&machine);
+    report::save("ladder", &Report { machine, outcomes: &outcomes })
+}

@@ -1,0 +1,252 @@
+//! One rung: a fresh cluster, the load, the faults, and what the nodes told.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use heartbeat_tests::{
+    cluster::Cluster,
+    config::ClusterSpec,
+    events::{Event, LINK_LOST},
+    naming::network_name,
+    process::find_program,
+    topology::TopologySpec,
+};
+use nix::{sys::signal::Signal, unistd::Pid};
+use serde_json::json;
+
+use super::{
+    load::Load,
+    outcome::Outcome,
+    records,
+    rung::Rung,
+    verdicts::Verdicts,
+    witness::{Plain, Witness},
+};
+use crate::{
+    cpu::{self, Priority},
+    detect::round::wait_for_view,
+    probe::Probe,
+    removal::Removal,
+};
+
+const NETWORKS: u8 = 2;
+const LOST_AFTER: u64 = 3;
+/// The link that is cut again and again: what node 1 sends to node 2 on the last network.
+const CUT: (u16, u16, u8) = (1, 2, NETWORKS);
+/// Intervals that it is cut for: late after two, and back well before anybody would call the node silent.
+const CUT_INTERVALS: u32 = 5;
+/// Between two cuts.
+const CUT_PAUSE: Duration = Duration::from_millis(300);
+/// Times that a controller is stopped or killed.
+const FAULTS: u32 = 10;
+/// For the removal and the view; a bound for failures under load, not a measure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nodes, at least two.
+    pub nodes: u16,
+    /// `[local] sender`; the program's default if `None`.
+    pub sender: Option<String>,
+    /// Milliseconds between heartbeats.
+    pub interval_ms: u64,
+    /// How long a load lasts.
+    pub seconds: u64,
+    /// Of the bursts.
+    pub seed: u64,
+    /// What is taken away from every node, to show that it is needed.
+    pub demotion: Option<Demotion>,
+}
+
+/// A guard that is taken away from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demotion {
+    /// The sender runs as any other thread.
+    Sender,
+    /// The reactor runs as any other thread.
+    Reactor,
+}
+
+impl Plan {
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms)
+    }
+
+    fn interval_ns(&self) -> u64 {
+        self.interval_ms * 1_000_000
+    }
+
+    fn silent_ns(&self) -> u64 {
+        LOST_AFTER * self.interval_ns() + (self.interval_ns() / 8).max(1_000_000)
+    }
+}
+
+/// Runs one rung.
+///
+/// # Errors
+///
+/// When the cluster does not come up, the load does not start, or a node that is cut off is not removed.
+pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
+    let mut cluster = start(plan)?;
+    let place = cluster.events().len();
+    let refused_before = refused(&cluster)?;
+    let probe = Probe::start()?;
+    let plain = Plain::start()?;
+    let started = Instant::now();
+    let load = Load::start(rung, cluster.topology(), plan.seconds, plan.seed)?;
+    let mut witness = Witness::default();
+    match rung {
+        Rung::Stopped => stop_and_continue(&cluster, plan, &mut witness)?,
+        Rung::Killed => kill_and_start(&mut cluster, plan, &mut witness)?,
+        Rung::Idle | Rung::Stress | Rung::Bursts | Rung::Hog | Rung::Garbage | Rung::Flood => {
+            cut_again_and_again(&cluster, plan, started)?;
+        }
+    }
+    let events = cluster.events().since(place);
+    let measured = Measured::of(&cluster)?;
+    let removal = Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), PATIENCE)
+        .with_context(|| format!("on rung {}", rung.name()))?;
+    witness.frames_refused = refused(&cluster)?.saturating_sub(refused_before);
+    load.stop(&mut witness)?;
+    plain.stop(&mut witness)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let stops = probe.stop()?;
+    // The hog of one CPU keeps the probe from running there as well.
+    let stops: Vec<_> = stops.into_iter().filter(|gap| rung != Rung::Hog || gap.cpu != 0).collect();
+    let (cut_from, cut_to, network) = CUT;
+    let is_expected = |event: &Event| {
+        event.id() == LINK_LOST
+            && event.node() == u64::from(cut_to)
+            && event.peer() == Some(u64::from(cut_from))
+            && event.network() == Some(network_name(network).as_str())
+    };
+    Ok(Outcome {
+        rung,
+        nodes: plan.nodes,
+        sender: plan.sender.clone().unwrap_or_else(|| "default".to_owned()),
+        engine: measured.engine,
+        interval_ns: plan.interval_ns(),
+        seconds,
+        verdicts: Verdicts::of(&events, &stops, plan.silent_ns(), is_expected),
+        longest_send_gap_ns: measured.longest_send_gap_ns,
+        longest_arrival_gap_ns: measured.longest_arrival_gap_ns,
+        judge_latest_ns: measured.judge_latest_ns,
+        removal,
+        witness,
+        stops,
+    })
+}
+
+fn start(plan: &Plan) -> Result<Cluster> {
+    let mut spec = ClusterSpec::new(&format!("{}ms", plan.interval_ms));
+    spec.lost_after = Some(u32::try_from(LOST_AFTER)?);
+    spec.sender.clone_from(&plan.sender);
+    let mut cluster = Cluster::prepare(TopologySpec::new(plan.nodes, NETWORKS), &spec, &find_program()?)?;
+    for node in cluster.topology().node_ids() {
+        cluster.start_node(node, &[])?;
+    }
+    wait_for_view(&cluster, PATIENCE)?;
+    if let Some(demotion) = plan.demotion {
+        for node in cluster.nodes() {
+            demote(node.pid().context("a node has ended")?, demotion)?;
+        }
+    }
+    Ok(cluster)
+}
+
+/// Gives a node's real-time thread the policy of any other.
+fn demote(process: Pid, demotion: Demotion) -> Result<()> {
+    let name = match demotion {
+        Demotion::Sender => "heartbeat-send",
+        Demotion::Reactor => "heartbeat-react",
+    };
+    let mut found = false;
+    for entry in fs::read_dir(format!("/proc/{process}/task")).context("a node has no threads")? {
+        let entry = entry.context("a node's threads cannot be listed")?;
+        if fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim_end() == name {
+            let thread = entry.file_name().to_string_lossy().parse().context("a thread without number")?;
+            cpu::schedule(Pid::from_raw(thread), Priority::Other)?;
+            found = true;
+        }
+    }
+    ensure!(found, "process {process} has no thread {name}");
+    Ok(())
+}
+
+/// Until the plan's time is over: each cut is one true verdict.
+fn cut_again_and_again(cluster: &Cluster, plan: &Plan, started: Instant) -> Result<()> {
+    let (from, to, network) = CUT;
+    while started.elapsed() < Duration::from_secs(plan.seconds) {
+        cluster.topology().cut_one_way(network, from, to)?;
+        thread::sleep(CUT_INTERVALS * plan.interval());
+        cluster.topology().heal_one_way(network, from, to)?;
+        thread::sleep(CUT_PAUSE.max(3 * plan.interval()));
+    }
+    Ok(())
+}
+
+fn stop_and_continue(cluster: &Cluster, plan: &Plan, witness: &mut Witness) -> Result<()> {
+    let node = cluster.node(plan.nodes);
+    for round in 0..FAULTS {
+        node.signal(Signal::SIGSTOP)?;
+        thread::sleep(Duration::from_secs(if round % 2 == 0 { 1 } else { 3 }));
+        node.signal(Signal::SIGCONT)?;
+        witness.faults += 1;
+        wait_for_view(cluster, PATIENCE)?;
+        thread::sleep(CUT_PAUSE);
+    }
+    Ok(())
+}
+
+fn kill_and_start(cluster: &mut Cluster, plan: &Plan, witness: &mut Witness) -> Result<()> {
+    for _ in 0..FAULTS {
+        cluster.node_mut(plan.nodes).kill()?;
+        cluster.start_node(plan.nodes, &[])?;
+        witness.faults += 1;
+        wait_for_view(cluster, PATIENCE)?;
+        thread::sleep(CUT_PAUSE);
+    }
+    Ok(())
+}
+
+/// Datagrams that node 1 refused for their tag.
+fn refused(cluster: &Cluster) -> Result<u64> {
+    let status = cluster.node(1).request_within(&json!({"request": "status"}), PATIENCE)?;
+    status["rejects"]["bad_tag"].as_u64().context("status has no count of bad tags")
+}
+
+struct Measured {
+    engine: String,
+    longest_send_gap_ns: u64,
+    longest_arrival_gap_ns: u64,
+    judge_latest_ns: u64,
+}
+
+impl Measured {
+    fn of(cluster: &Cluster) -> Result<Self> {
+        let mut measured =
+            Self { engine: String::new(), longest_send_gap_ns: 0, longest_arrival_gap_ns: 0, judge_latest_ns: 0 };
+        let (cut_from, cut_to, cut_network) = CUT;
+        for node in cluster.nodes() {
+            let sender = node.request_within(&json!({"request": "status"}), PATIENCE)?["sender"].take();
+            let engine = sender["engine"].as_str().unwrap_or_default();
+            if !measured.engine.split(", ").any(|known| known == engine) {
+                let comma = if measured.engine.is_empty() { "" } else { ", " };
+                measured.engine = format!("{}{comma}{engine}", measured.engine);
+            }
+            let gap_ns = sender["longest_gap_ns"].as_u64().context("status has no longest gap")?;
+            measured.longest_send_gap_ns = measured.longest_send_gap_ns.max(gap_ns);
+            let peers = cluster.topology().node_ids().filter(|peer| *peer != node.id());
+            let links = peers.flat_map(|peer| cluster.topology().network_ids().map(move |network| (peer, network)));
+            let whole = links.filter(|(peer, network)| (*peer, node.id(), *network) != (cut_from, cut_to, cut_network));
+            let gap_ns = records::longest_arrival_gap_ns(node, whole)?;
+            measured.longest_arrival_gap_ns = measured.longest_arrival_gap_ns.max(gap_ns);
+            measured.judge_latest_ns = measured.judge_latest_ns.max(records::judge_latest_ns(node)?);
+        }
+        Ok(measured)
+    }
+}

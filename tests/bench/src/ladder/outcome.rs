@@ -1,0 +1,89 @@
+//! What came out of one rung, and the table of all.
+
+use serde::Serialize;
+
+use super::{rung::Rung, verdicts::Verdicts, witness::Witness};
+use crate::{probe::Gap, removal::Removal};
+
+/// One rung of one cluster.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The rung.
+    pub rung: Rung,
+    /// Nodes of the cluster.
+    pub nodes: u16,
+    /// `[local] sender`.
+    pub sender: String,
+    /// What the nodes say that sends.
+    pub engine: String,
+    /// Nanoseconds between heartbeats.
+    pub interval_ns: u64,
+    /// How long the load lasted, seconds.
+    pub seconds: f64,
+    /// True and false verdicts.
+    pub verdicts: Verdicts,
+    /// Longest gap that any sender measured of itself.
+    pub longest_send_gap_ns: u64,
+    /// Longest time between two arrivals on a link that was not cut, as the kernel of a receiver saw it.
+    pub longest_arrival_gap_ns: u64,
+    /// Latest run of any judge.
+    pub judge_latest_ns: u64,
+    /// The removal of a node that was cut off under load.
+    pub removal: Removal,
+    /// That the load was there.
+    pub witness: Witness,
+    /// Stops of a CPU that the probe saw.
+    pub stops: Vec<Gap>,
+}
+
+impl Outcome {
+    /// In one line.
+    pub(super) fn line(&self) -> String {
+        let counts = &self.verdicts.accusations;
+        let intervals = self.longest_arrival_gap_ns as f64 / self.interval_ns as f64;
+        format!(
+            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; removal told after \
+             {:.2} ms, view {:.2} ms after the verdict was due",
+            counts.late,
+            counts.removed,
+            counts.quorum_lost,
+            self.verdicts.over_stops.total(),
+            self.removal.detection_ns as f64 / 1e6,
+            self.removal.agreement_ns as f64 / 1e6,
+        )
+    }
+}
+
+/// The table, in milliseconds where nothing else is said.
+pub(super) fn print(outcomes: &[Outcome]) {
+    println!(
+        "\n| nodes | sender | rung | false 1123, 1135, 1177 | over stops | longest send gap | longest arrival gap | verdict \
+         error p99, max (us) | judge latest | removal told | view after verdict | plain thread's gap | CPUs busy % |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    );
+    for outcome in outcomes {
+        let milliseconds = |ns: u64| format!("{:.2}", ns as f64 / 1e6);
+        let microseconds = |ns: u64| format!("{:.0}", ns as f64 / 1e3);
+        let counts = &outcome.verdicts.accusations;
+        let note = if outcome.rung.is_judged() { "" } else { " (not judged)" };
+        println!(
+            "| {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {:.0} |",
+            outcome.nodes,
+            outcome.engine,
+            outcome.rung.name(),
+            counts.late,
+            counts.removed,
+            counts.quorum_lost,
+            outcome.verdicts.over_stops.total(),
+            milliseconds(outcome.longest_send_gap_ns),
+            milliseconds(outcome.longest_arrival_gap_ns),
+            microseconds(outcome.verdicts.error.p99_ns),
+            microseconds(outcome.verdicts.error.max_ns),
+            milliseconds(outcome.judge_latest_ns),
+            milliseconds(outcome.removal.detection_ns),
+            milliseconds(outcome.removal.agreement_ns),
+            milliseconds(outcome.witness.plain_gap_ns),
+            outcome.witness.busy_percent,
+        );
+    }
+}

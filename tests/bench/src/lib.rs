@@ -1,0 +1,59 @@
+//! Benchmarks of the data plane on this machine; `cargo xtask bench` builds and starts them as root.
+//!
+//! A library as well, so that a short form of the ladder is a test.
+
+mod arena;
+mod cost;
+mod cpu;
+mod detect;
+mod distribution;
+mod frames;
+mod generator;
+pub mod ladder;
+mod paced;
+mod packet;
+mod probe;
+mod programs;
+mod receiver;
+mod removal;
+mod report;
+mod scene;
+mod soak;
+mod throughput;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about, long_about = None)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Cost(cost::Arguments),
+    Detect(detect::Arguments),
+    Ladder(ladder::Arguments),
+    Throughput(throughput::Arguments),
+}
+
+/// The program `heartbeat-bench`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Cost(arguments) => cost::run(&arguments),
+        Command::Detect(arguments) => detect::run(&arguments),
+        Command::Ladder(arguments) => ladder::run(&arguments),
+        Command::Throughput(arguments) => throughput::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Whole Ethernet frames, many at a time, out of one interface.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A packet socket that sends only.
+pub(crate) struct PacketSocket(OwnedFd);
+
+impl PacketSocket {
+    /// Bound to an interface of the calling thread's namespace.
+    pub(crate) fn open(interface: u32) -> Result<Self> {
+        // SAFETY: a plain system call; the descriptor is owned from here on. Protocol 0 receives nothing.
+        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        ensure!(socket >= 0, "no packet socket: {}", io::Error::last_os_error());
+        // SAFETY: just opened, and nobody else's.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        // SAFETY: all zeros is a valid sockaddr_ll.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = u16::try_from(libc::AF_PACKET)?;
+        address.sll_ifindex = i32::try_from(interface)?;
+        let length = libc::socklen_t::try_from(size_of_val(&address))?;
+        // SAFETY: a valid address of that length.
+        let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+        ensure!(bound == 0, "the packet socket cannot be bound: {}", io::Error::last_os_error());
+        Ok(Self(socket))
+    }
+
+    /// Sends these in order, and returns how many of them the kernel took.
+    pub(crate) fn send<const LENGTH: usize>(&self, frames: &mut [[u8; LENGTH]]) -> Result<u64> {
+        let mut vectors: Vec<libc::iovec> = frames
+            .iter_mut()
+            .map(|frame| libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() })
+            .collect();
+        let mut headers: Vec<libc::mmsghdr> = vectors
+            .iter_mut()
+            .map(|vector| {
+                // SAFETY: all zeros is a valid mmsghdr.
+                let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                header.msg_hdr.msg_iov = vector;
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        let count = libc::c_uint::try_from(headers.len())?;
+        // SAFETY: the headers point to vectors and frames that live until the end of this function.
+        let taken = unsafe { libc::sendmmsg(self.0.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
+        u64::try_from(taken).map_err(|_| io::Error::last_os_error()).context("cannot send")
+    }
+}

@@ -1,0 +1,82 @@
+//! The ladder in short: five seconds a rung at 50 ms. No false verdict under load, and with a guard taken away the same
+//! rung fails.
+
+use heartbeat_bench::ladder::{Demotion, Outcome, Plan, Rung, climb};
+
+/// The CPUs of shared machines stop now and then. What overlaps such a stop is not counted, so a machine that stops all
+/// the time shows nothing: a rung of which more than this part was stopped fails as not measured.
+const MOST_STOPPED: f64 = 0.5;
+
+fn plan() -> Plan {
+    Plan { nodes: 3, sender: None, interval_ms: 50, seconds: 5, seed: 1, demotion: None }
+}
+
+#[track_caller]
+fn tells_the_truth(rung: Rung) -> Outcome {
+    let outcome = climb(&plan(), rung).expect("a rung that can be climbed");
+    assert_eq!(outcome.verdicts.accusations.total(), 0, "{outcome:#?}");
+    assert!(outcome.verdicts.error.count >= 5, "the link that was cut gave too few verdicts: {outcome:#?}");
+    assert!(stopped(&outcome) < MOST_STOPPED, "the CPUs stood still: {outcome:#?}");
+    outcome
+}
+
+/// Part of the time in which the CPU that stopped longest stood still.
+fn stopped(outcome: &Outcome) -> f64 {
+    let cpus = outcome.stops.iter().map(|stop| stop.cpu).max().map_or(0, |cpu| cpu + 1);
+    let of_cpu = |cpu| {
+        let stops = outcome.stops.iter().filter(|stop| stop.cpu == cpu);
+        stops.map(|stop| stop.to_ns - stop.from_ns).sum::<u64>() as f64 / 1e9
+    };
+    (0..cpus).map(of_cpu).fold(0.0, f64::max) / outcome.seconds
+}
+
+#[test]
+fn idle() {
+    tells_the_truth(Rung::Idle);
+}
+
+#[test]
+fn stress() {
+    let outcome = tells_the_truth(Rung::Stress);
+    assert!(outcome.witness.busy_percent > 90.0, "there was no load: {outcome:#?}");
+}
+
+#[test]
+fn bursts_above_every_plain_thread() {
+    let outcome = tells_the_truth(Rung::Bursts);
+    assert!(outcome.witness.hog_busy_ns > 4_000_000_000, "there was no load: {outcome:#?}");
+    assert!(outcome.witness.plain_gap_ns > 100_000_000, "a plain thread did not notice: {outcome:#?}");
+}
+
+#[test]
+fn one_cpu_taken_by_the_highest_priority() {
+    let outcome = tells_the_truth(Rung::Hog);
+    assert!(outcome.witness.hog_busy_ns > 2_000_000_000, "there was no load: {outcome:#?}");
+}
+
+#[test]
+fn garbage_at_the_port() {
+    let outcome = tells_the_truth(Rung::Garbage);
+    let witness = &outcome.witness;
+    assert!(witness.frames_sent > 300_000, "there was no load: {outcome:#?}");
+    // All but what the interface's ring lost on the way, and what was under way at the end.
+    assert!(witness.frames_refused > witness.frames_sent / 2, "it did not arrive: {outcome:#?}");
+}
+
+/// The same bursts, but the senders are threads like any other.
+#[test]
+fn without_a_real_time_sender_bursts_make_false_verdicts() {
+    let outcome = climb(&Plan { demotion: Some(Demotion::Sender), ..plan() }, Rung::Bursts).unwrap();
+    let all = outcome.verdicts.accusations.total() + outcome.verdicts.over_stops.total();
+    assert!(all > 0, "{outcome:#?}");
+}
+
+/// The same bursts, but the reactors are threads like any other: they go on with the regroup when the hog lets them.
+#[test]
+fn without_a_real_time_reactor_bursts_delay_the_view() {
+    let guarded = climb(&plan(), Rung::Bursts).unwrap();
+    let demoted = climb(&Plan { demotion: Some(Demotion::Reactor), ..plan() }, Rung::Bursts).unwrap();
+    let intervals = |outcome: &Outcome| outcome.removal.agreement_ns as f64 / outcome.interval_ns as f64;
+    assert!(intervals(&guarded) < 2.0, "{guarded:#?}");
+    assert!(intervals(&demoted) > 2.0 * intervals(&guarded).max(0.2), "{guarded:#?}\n{demoted:#?}");
+}
