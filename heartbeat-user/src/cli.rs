@@ -80,6 +80,8 @@ enum Command {
     Networks(JsonArgs),
     /// The interfaces: every node's attachment to every network.
     Interfaces(JsonArgs),
+    /// Everything that is counted and measured, as Prometheus reads it; [metrics] listen serves the same.
+    Metrics,
     /// Leave the cluster in order, and end.
     #[command(after_help = order::LEAVE_HELP)]
     Leave(OrderArgs),
@@ -245,6 +247,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Nodes(args) => query::part(&cli.socket, "nodes", args.json),
         Command::Networks(args) => query::part(&cli.socket, "networks", args.json),
         Command::Interfaces(args) => query::part(&cli.socket, "interfaces", args.json),
+        Command::Metrics => query::metrics(&cli.socket),
         Command::Leave(args) => order::leave(&cli.socket, &args),
         Command::Form(args) => order::form(&cli.socket, &args),
         Command::ConfirmFenced(args) => order::confirm_fenced(&cli.socket, &args),

@@ -4,10 +4,12 @@ mod announce;
 mod events;
 mod hooks;
 mod membership;
+mod metrics_task;
 mod orders;
 mod readable;
 mod relay;
 mod source;
+mod tallies;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,7 +22,7 @@ use heartbeat_common::{auth::HeartbeatKey, notice::Notice};
 use heartbeat_membership::{Identity, Node, Now, membership::Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{announce::announce, source::NodeSource};
+use self::{announce::announce, metrics_task::MetricsTask, source::NodeSource};
 use crate::{
     api, clock,
     config::{Config, Dataplane as Receiving, Machine, Multicast, Sender as Wanted, check_machine},
@@ -176,9 +178,10 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
-    let counters = Arc::new(api::Counters::default());
     // Serves until the runtime ends.
-    let _server = tokio::spawn(api::serve(listener, Arc::clone(source), counters));
+    let _server = tokio::spawn(api::serve(listener, Arc::clone(source), Arc::clone(&source.tallies().api)));
+    let mut metrics = MetricsTask::default();
+    metrics.listen(source, source.metrics_address());
     let mut leaving = false;
     {
         let relay = relay::run(source, reactor, store);
@@ -320,9 +323,6 @@ fn tell_unbuilt(log: &EventLog, config: &Config) {
     let tell = |text: String| drop(announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text)));
     if config.local.sender == Wanted::Metronome {
         tell("sender = \"metronome\" is not in this version; the real-time thread sends".to_owned());
-    }
-    if let Some(listen) = config.metrics.listen {
-        tell(format!("[metrics] listen = \"{listen}\" is not in this version: nothing listens there"));
     }
     for network in config.networks.iter().filter(|network| network.multicast == Multicast::Auto) {
         tell(format!(

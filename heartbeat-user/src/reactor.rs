@@ -117,7 +117,7 @@ impl Reactor {
     /// When the kernel gives no descriptor or thread.
     pub fn start(mut setup: Setup) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::new()?);
-        let statistics = Arc::new(ReactorStatistics::default());
+        let statistics = Arc::new(ReactorStatistics::new(setup.dataplane.memory.links.len()));
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         let ring = setup.dataplane.take_ring();
@@ -180,6 +180,8 @@ struct Loop {
     /// Accepted incarnation by node, as last written to PEERS.
     accepted: BTreeMap<u16, u64>,
     notices: VecDeque<Notice>,
+    /// When the oldest verdict of this pass fell.
+    judged_ns: Option<u64>,
     /// Orders of this pass, told once their actions are carried out.
     carried: Vec<Carried>,
     message: Vec<u8>,
@@ -222,6 +224,7 @@ impl Loop {
             statistics,
             accepted: setup.accepted,
             notices,
+            judged_ns: None,
             carried: Vec::with_capacity(COMMANDS_PER_PASS),
             message: Vec::with_capacity(heartbeat_common::wire::MESSAGE_LENGTH_MAX),
             interval_ns: setup.interval_ns,
@@ -268,6 +271,9 @@ impl Loop {
             self.feed(Input::Timer);
         }
         self.act();
+        if let Some(judged_ns) = self.judged_ns.take() {
+            self.statistics.reaction.record(clock::monotonic_ns().saturating_sub(judged_ns));
+        }
         self.publish();
         self.tell_carried();
         self.statistics.record_pass(clock::monotonic_ns().saturating_sub(now_ns));

@@ -83,6 +83,10 @@ impl Source for Fixed {
         self.status.links.clone()
     }
 
+    fn metrics(&self) -> String {
+        "heartbeat_quorate 1\n".to_owned()
+    }
+
     fn events(&self) -> &EventLog {
         &self.events
     }

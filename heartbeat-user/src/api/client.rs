@@ -116,6 +116,16 @@ impl Client {
         self.receive()
     }
 
+    /// Everything that is counted and measured, as Prometheus reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub fn metrics(&mut self) -> Result<String, ClientError> {
+        self.send(&Request::Metrics {})?;
+        self.receive()
+    }
+
     /// Gives an order, and waits for its outcome.
     ///
     /// # Errors

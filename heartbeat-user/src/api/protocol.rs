@@ -17,6 +17,8 @@ pub enum Request {
     Status {},
     /// All links with their histograms; answered by one list.
     Links {},
+    /// Everything that is counted and measured; answered by one text.
+    Metrics {},
     /// The event log; answered by one line per event.
     Events {
         /// Not older than this.
@@ -110,7 +112,7 @@ impl Request {
         serde_json::from_value(Value::Object(object)).map_err(|error| {
             Failure::new(
                 format!("this request is not known here: {error}"),
-                "known: status, links, events, why, leave, form, confirm_fenced, clear_quarantine",
+                "known: status, links, metrics, events, why, leave, form, confirm_fenced, clear_quarantine",
             )
         })
     }

@@ -32,6 +32,9 @@ pub trait Source: Send + Sync + 'static {
     /// The event log.
     fn events(&self) -> &EventLog;
 
+    /// Everything that is counted and measured, as Prometheus reads it.
+    fn metrics(&self) -> String;
+
     /// Carries out an order of a caller who may give it. Waits for the outcome, with a bound.
     fn operate(&self, operation: Operation, caller: Caller) -> impl Future<Output = Result<Done, Failure>> + Send;
 }

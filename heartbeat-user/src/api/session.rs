@@ -56,6 +56,7 @@ impl<S: Source> Session<'_, S> {
         match Request::parse(&line) {
             Ok(Request::Status {}) => self.answer(&self.source.status()).await,
             Ok(Request::Links {}) => self.answer(&self.source.links()).await,
+            Ok(Request::Metrics {}) => self.answer(&self.source.metrics()).await,
             Ok(Request::Events { since, id, after, limit, follow }) => {
                 let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
                 self.events(filter(since, id, after), limit, follow).await

@@ -33,6 +33,10 @@ impl Source for Fixed {
         &self.events
     }
 
+    fn metrics(&self) -> String {
+        "heartbeat_quorate 1\n".to_owned()
+    }
+
     async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {
         let text = format!("{operation:?} by {:?}", caller.uid);
         if operation == Operation::ConfirmFenced(NodeName::Id(9)) {

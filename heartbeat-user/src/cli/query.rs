@@ -1,4 +1,4 @@
-//! `heartbeat status`, `links`, `nodes`, `networks` and `interfaces`.
+//! `heartbeat status`, `links`, `nodes`, `networks`, `interfaces` and `metrics`.
 
 use std::path::Path;
 
@@ -35,6 +35,11 @@ pub(super) fn links(socket: &Path, json: bool) -> anyhow::Result<u8> {
     } else {
         output::print(&client.status()?.links_table().render(output::coloured()))?;
     }
+    Ok(0)
+}
+
+pub(super) fn metrics(socket: &Path) -> anyhow::Result<u8> {
+    output::print(&Client::connect(socket)?.metrics()?)?;
     Ok(0)
 }
 

@@ -1,7 +1,15 @@
 //! Programs that run when something has happened: the event as JSON on their standard input, a time limit, the outcome in
 //! the log. They run beside the node, one after the other, so that the last one that is started tells the latest.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::AsyncWriteExt as _,
@@ -20,59 +28,90 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// Calls that may wait: a regroup of a large cluster removes many nodes at once.
 const WAITING: usize = 256;
 
+/// Names of the hooks.
+pub(super) const NAMES: [&str; 4] = ["on_node_removed", "on_removal_safe", "on_quorum_lost", "on_view"];
+
+/// What became of hooks, in the order of [`NAMES`].
+#[derive(Debug, Default)]
+pub(super) struct HookCounters {
+    /// Ended well.
+    pub(super) ok: [AtomicU64; NAMES.len()],
+    /// Could not be started, failed, or was killed.
+    pub(super) failed: [AtomicU64; NAMES.len()],
+    /// Not run, because too many were waiting.
+    pub(super) dropped: AtomicU64,
+}
+
 /// The queue of programs to run.
 pub(super) struct HookRunner {
     hooks: Hooks,
     queue: Sender<Call>,
+    counters: Arc<HookCounters>,
 }
 
 struct Call {
     program: PathBuf,
-    name: &'static str,
+    /// Place in [`NAMES`].
+    hook: usize,
     event: String,
+}
+
+impl Call {
+    fn name(&self) -> &'static str {
+        NAMES[self.hook]
+    }
 }
 
 impl HookRunner {
     /// Starts the task that runs them; it ends with the runner.
-    pub(super) fn start(hooks: Hooks) -> Self {
+    pub(super) fn start(hooks: Hooks, counters: Arc<HookCounters>) -> Self {
         let (queue, calls) = mpsc::channel(WAITING);
-        tokio::spawn(run_all(calls));
-        Self { hooks, queue }
+        tokio::spawn(run_all(calls, Arc::clone(&counters)));
+        Self { hooks, queue, counters }
     }
 
     /// Runs the program that is configured for an event, if there is one.
     pub(super) fn event(&self, event: &Event) {
         let hooks = &self.hooks;
-        let (name, program) = match event.id {
-            id if id == kind::NODE_REMOVED.id => ("on_node_removed", &hooks.on_node_removed),
-            id if id == kind::REMOVAL_SAFE.id => ("on_removal_safe", &hooks.on_removal_safe),
-            id if id == kind::QUORUM_LOST.id || id == kind::PRUNED.id => ("on_quorum_lost", &hooks.on_quorum_lost),
-            id if id == kind::VIEW_INSTALLED.id => ("on_view", &hooks.on_view),
+        let (hook, program) = match event.id {
+            id if id == kind::NODE_REMOVED.id => (0, &hooks.on_node_removed),
+            id if id == kind::REMOVAL_SAFE.id => (1, &hooks.on_removal_safe),
+            id if id == kind::QUORUM_LOST.id || id == kind::PRUNED.id => (2, &hooks.on_quorum_lost),
+            id if id == kind::VIEW_INSTALLED.id => (3, &hooks.on_view),
             _ => return,
         };
         let Some(program) = program else { return };
-        let call = Call { program: program.clone(), name, event: event.to_json() };
+        let name = NAMES[hook];
+        let call = Call { program: program.clone(), hook, event: event.to_json() };
         match self.queue.try_send(call) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
+                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
                 tracing::error!("hook {name} is not run for event {}: {WAITING} are waiting already", event.number);
             }
         }
     }
 }
 
-async fn run_all(mut calls: Receiver<Call>) {
+async fn run_all(mut calls: Receiver<Call>, counters: Arc<HookCounters>) {
     while let Some(call) = calls.recv().await {
-        match run(&call, LIMIT).await {
-            Ok(()) => tracing::info!("hook {} ({}) ended well", call.name, call.program.display()),
-            Err(error) => tracing::error!("hook {} ({}): {error}", call.name, call.program.display()),
-        }
+        let ended = match run(&call, LIMIT).await {
+            Ok(()) => {
+                tracing::info!("hook {} ({}) ended well", call.name(), call.program.display());
+                &counters.ok
+            }
+            Err(error) => {
+                tracing::error!("hook {} ({}): {error}", call.name(), call.program.display());
+                &counters.failed
+            }
+        };
+        ended[call.hook].fetch_add(1, Ordering::Relaxed);
     }
 }
 
 async fn run(call: &Call, limit: Duration) -> Result<(), String> {
     let mut child = Command::new(&call.program)
-        .env("HEARTBEAT_HOOK", call.name)
+        .env("HEARTBEAT_HOOK", call.name())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -106,7 +145,7 @@ mod tests {
         let program = directory.path().join("hook");
         std::fs::write(&program, script).expect("written");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("executable");
-        (directory, Call { program, name: "on_view", event: "{\"id\":9007}".to_owned() })
+        (directory, Call { program, hook: 3, event: "{\"id\":9007}".to_owned() })
     }
 
     #[tokio::test]
@@ -121,7 +160,7 @@ mod tests {
     async fn failures_are_told() {
         let (_directory, failing) = call("#!/bin/sh\nexit 3\n");
         assert!(run(&failing, LIMIT).await.expect_err("fails").contains('3'));
-        let missing = Call { program: "/nonexistent/hook".into(), name: "on_view", event: String::new() };
+        let missing = Call { program: "/nonexistent/hook".into(), hook: 3, event: String::new() };
         assert!(run(&missing, LIMIT).await.expect_err("fails").contains("cannot be started"));
     }
 

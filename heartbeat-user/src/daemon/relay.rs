@@ -45,7 +45,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
     let (rejects, _) = source.counts();
     let mut refusals = Refusals { limiter: BurstLimiter::new(rejects), unproven: Unproven::new(rejects) };
     let mut stalls = StallLimiter::default();
-    let hooks = HookRunner::start(source.hooks());
+    let hooks = HookRunner::start(source.hooks(), Arc::clone(&source.tallies().hooks));
     let mut realtime_told = false;
     loop {
         tokio::select! {

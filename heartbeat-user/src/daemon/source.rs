@@ -1,6 +1,7 @@
 //! What the API shows: the records, the core's snapshot, and what the threads measure of themselves.
 
 mod links;
+mod metrics;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
 use heartbeat_common::{records::CounterRecord, reject::Reject};
 use heartbeat_membership::{LinkState as CoreLinkState, NodeId, Snapshot, Stage as CoreStage};
 
-use super::orders::Orders;
+use super::{orders::Orders, tallies::Tallies};
 use crate::{
     api::{self, Caller, Done, Failure, Operation},
     clock,
@@ -49,6 +50,7 @@ pub(super) struct NodeSource {
     engines: OnceLock<Engines>,
     snapshot: Mutex<Option<Snapshot>>,
     orders: Orders,
+    tallies: Tallies,
 }
 
 impl NodeSource {
@@ -74,6 +76,7 @@ impl NodeSource {
             engines: OnceLock::new(),
             snapshot: Mutex::new(None),
             orders: Orders::default(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -105,6 +108,10 @@ impl NodeSource {
         self.config.local.hooks.clone()
     }
 
+    pub(super) fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+        self.config.metrics.listen
+    }
+
     pub(super) fn log(&self) -> &EventLog {
         &self.log
     }
@@ -119,6 +126,10 @@ impl NodeSource {
         let kernel = self.kernel_counts.as_ref().and_then(|counts| counts.read().ok());
         let (mut rejects, counters) = dataplane::total(kernel, &self.local_counts);
         (*rejects.counters(), counters)
+    }
+
+    pub(super) fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     pub(super) fn orders(&self) -> &Orders {
@@ -360,6 +371,10 @@ impl api::Source for NodeSource {
 
     fn events(&self) -> &EventLog {
         &self.log
+    }
+
+    fn metrics(&self) -> String {
+        self.scrape()
     }
 
     async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {

@@ -73,7 +73,12 @@ kinds! {
 /// The kind with this number.
 #[must_use]
 pub fn kind(id: u16) -> Option<&'static Kind> {
-    KINDS.binary_search_by_key(&id, |kind| kind.id).ok().map(|index| KINDS[index])
+    place(id).map(|index| KINDS[index])
+}
+
+/// Where the kind with this number stands in [`KINDS`].
+pub(super) fn place(id: u16) -> Option<usize> {
+    KINDS.binary_search_by_key(&id, |kind| kind.id).ok()
 }
 
 impl Severity {

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
 use super::file::{FILE_BYTES, FileCounters, FileWriter, KEPT_FILES, RotatingFile};
-use super::{Draft, Event, Timestamp};
+use super::kind::{self, KINDS};
+use super::{Draft, Event, Kind, Timestamp};
 
 /// Events in memory: days of a cluster in trouble, and a few MiB.
 const EVENTS_IN_MEMORY: usize = 10_000;
@@ -28,6 +29,8 @@ pub struct EventLog {
     counters: Arc<FileCounters>,
     /// Lines on disk that were not events when the log was opened.
     unreadable: AtomicU64,
+    /// Events of this process by kind, in the order of [`KINDS`].
+    totals: Box<[AtomicU64]>,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +113,7 @@ impl EventLog {
             writer: FileWriter::start(file, Arc::clone(&counters))?,
             counters,
             unreadable: AtomicU64::new(unreadable),
+            totals: KINDS.iter().map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -117,6 +121,9 @@ impl EventLog {
     pub fn record(&self, draft: Draft) -> Arc<Event> {
         let mut ring = self.ring();
         ring.last_number += 1;
+        if let Some(total) = kind::place(draft.kind.id).and_then(|place| self.totals.get(place)) {
+            total.fetch_add(1, Ordering::Relaxed);
+        }
         let event = Arc::new(draft.into_event(self.node, ring.last_number));
         ring.push(Arc::clone(&event));
         // Under the lock: the order on disk and at followers is that of the numbers.
@@ -138,6 +145,11 @@ impl EventLog {
         let ring = self.ring();
         let receiver = self.followers.subscribe();
         (ring.query(&filter, limit), Follower { receiver, filter })
+    }
+
+    /// How many events of each kind this process has recorded.
+    pub fn totals(&self) -> impl Iterator<Item = (&'static Kind, u64)> {
+        KINDS.iter().copied().zip(self.totals.iter().map(|total| total.load(Ordering::Relaxed)))
     }
 
     /// What became of events so far.

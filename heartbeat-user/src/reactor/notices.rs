@@ -25,6 +25,9 @@ impl Loop {
             self.statistics.count_stale_notice();
             return;
         }
+        if matches!(notice.kind, NOTICE_LATE | NOTICE_SILENT) {
+            self.judged_ns = Some(self.judged_ns.map_or(notice.judged_ns, |oldest| oldest.min(notice.judged_ns)));
+        }
         match input(notice, self.interval_ns) {
             Some(input) => self.feed(input),
             None => self.statistics.count_bad_record(),

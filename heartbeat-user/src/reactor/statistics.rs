@@ -2,9 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use crate::metrics::{histogram::Histogram, round_trips::RoundTrips};
+
 /// Counters of the reactor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReactorStatistics {
+    /// Round trips by link.
+    pub round_trips: RoundTrips,
+    /// Time between the judge's oldest verdict of a pass and the end of the pass's actions.
+    pub reaction: Histogram,
     priority: AtomicU8,
     realtime: AtomicBool,
     passes: AtomicU64,
@@ -46,6 +52,26 @@ pub struct ReactorReport {
 }
 
 impl ReactorStatistics {
+    /// For a node with this many links.
+    #[must_use]
+    pub fn new(links: usize) -> Self {
+        Self {
+            round_trips: RoundTrips::new(links),
+            reaction: Histogram::default(),
+            priority: AtomicU8::new(0),
+            realtime: AtomicBool::new(false),
+            passes: AtomicU64::new(0),
+            longest_pass_ns: AtomicU64::new(0),
+            longest_lateness_ns: AtomicU64::new(0),
+            bad_records: AtomicU64::new(0),
+            stale_notices: AtomicU64::new(0),
+            control_refused: AtomicU64::new(0),
+            send_failures: AtomicU64::new(0),
+            socket_errors: AtomicU64::new(0),
+            timer_failures: AtomicU64::new(0),
+        }
+    }
+
     pub(super) fn set_realtime(&self, priority: u8, granted: bool) {
         self.priority.store(priority, Ordering::Relaxed);
         self.realtime.store(granted, Ordering::Release);
