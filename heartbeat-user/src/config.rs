@@ -21,7 +21,7 @@ pub use error::{ConfigError, Problem};
 pub use machine::{Interface, LocalInterface, Machine, check_machine};
 pub use model::{
     Config, Dataplane, Hooks, KeyConfig, Local, Metrics, Multicast, Network, Node, Quorum, QuorumMode, Role, Sender,
-    Timing, TwoNode,
+    Timing, TwoNode, Watchdog,
 };
 
 use std::path::Path;

@@ -15,6 +15,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
     sync::Arc,
+    task::Poll,
 };
 
 use anyhow::{Context as _, Result};
@@ -34,6 +35,7 @@ use crate::{
     reactor::{self, Reactor, core_config, identity, queue::Command},
     realtime,
     sender::{self, Lane, Sender},
+    service,
     socket::NetworkSocket,
 };
 
@@ -44,7 +46,17 @@ pub struct RunOptions {
     pub trace: bool,
 }
 
-/// Runs the node until SIGTERM or SIGINT; leaves the cluster in order then.
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It has left the cluster.
+    Left,
+    /// The kernel side goes on for the next controller.
+    HandedOver,
+}
+
+/// Runs the node until SIGTERM or SIGINT, and leaves the cluster in order then; or until SIGUSR1, which ends this process
+/// alone: the kernel goes on receiving and judging for the start that follows.
 ///
 /// # Errors
 /// What prevents the node from starting, with the remedy: a [`crate::config::ConfigError`] among the causes is about the
@@ -76,6 +88,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     let counts = Arc::new(LocalCounts::default());
     let kernel_counts = dataplane.take_counts()?;
     let memory = Arc::clone(&dataplane.memory);
+    let watched = Arc::clone(&memory);
     let routes = routes(&config, &sockets);
     let signer = signer(&config, &keys);
     tell_start(&log, &dataplane, &memory_locked);
@@ -129,7 +142,12 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     undo.forget();
     source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
 
-    runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))?;
+    service::watch(&config.local, Arc::clone(&reactor.statistics), watched).context("the watchdog has no thread")?;
+    match runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))? {
+        Ending::Left => {}
+        // As after SIGKILL: whatever runs down in order would take attachments, pins or the lease with it.
+        Ending::HandedOver => std::process::exit(0),
+    }
     let removed = match reactor.join() {
         Some(dataplane) => {
             sockets_at_exit.iter().for_each(|socket| socket.forget_group());
@@ -174,10 +192,11 @@ async fn serve(
     reactor: &Reactor,
     mut sender: Sender,
     store: &mut IncarnationStore,
-) -> Result<()> {
+) -> Result<Ending> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
+    let mut hand_over = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be handled")?;
     // Serves until the runtime ends.
     let _server = tokio::spawn(api::serve(listener, Arc::clone(source), Arc::clone(&source.tallies().api)));
     let mut metrics = MetricsTask::default();
@@ -186,8 +205,17 @@ async fn serve(
     {
         let relay = relay::run(source, reactor, store);
         tokio::pin!(relay);
+        service::ready();
         loop {
             tokio::select! {
+                _ = hand_over.recv(), if !leaving => {
+                    tracing::info!("SIGUSR1: this process ends, the kernel goes on until the next start takes over");
+                    service::stopping();
+                    // One turn more: what the reactor has reported goes into the event log.
+                    let reported = std::future::poll_fn(|context| Poll::Ready(relay.as_mut().poll(context).is_ready()));
+                    let _ended = reported.await;
+                    return Ok(Ending::HandedOver);
+                }
                 ended = &mut relay => {
                     ended?;
                     break;
@@ -202,13 +230,14 @@ async fn serve(
                 }
             }
             if leaving {
+                service::stopping();
                 // The heartbeats end first: a leave is sent after the node has stopped acting.
                 sender.stop();
                 relay::command(reactor, Command::Leave).await;
             }
         }
     }
-    Ok(())
+    Ok(Ending::Left)
 }
 
 fn open_sockets(config: &Config, machine: &Machine) -> Result<Vec<Arc<NetworkSocket>>> {

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod reactor;
 pub mod realtime;
 pub mod sender;
+pub mod service;
 pub mod socket;
 pub mod status;
 pub mod witness;

@@ -90,6 +90,7 @@ pub(super) struct Local {
     pub(super) state_dir: Value<String>,
     pub(super) run_dir: Value<String>,
     pub(super) bpf_dir: Value<String>,
+    pub(super) watchdog: Value<String>,
     pub(super) hooks: Value<Hooks>,
 }
 

@@ -160,8 +160,19 @@ pub struct Local {
     pub run_dir: PathBuf,
     /// Directory on a BPF file system for pinned maps and programs.
     pub bpf_dir: PathBuf,
+    /// What a service manager's watchdog is shown.
+    pub watchdog: Watchdog,
     /// Programs to run on changes.
     pub hooks: Hooks,
+}
+
+/// What a service manager's watchdog is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watchdog {
+    /// That the reactor goes on.
+    Alive,
+    /// That, and that the node may act, from the first time on that it could.
+    Quorate,
 }
 
 /// What sends heartbeats.

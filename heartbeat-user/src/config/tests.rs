@@ -132,6 +132,7 @@ fn everything_can_be_said() {
         .replace("role = \"mixed\"", "role = \"mixed\"\nmulticast = \"auto\"");
     let text = format!(
         "{text}interfaces = {{ private = \"eth0\" }}\nsender = \"metronome\"\ndataplane = \"generic\"\nrt_priority = 99\n\
+         watchdog = \"quorate\"\n\
          hooks = {{ on_quorum_lost = \"/bin/true\" }}\n[quorum]\nmode = \"majority\"\ntwo_node = \"tie-breaker\"\n\
          witness = \"/mnt/witness\"\ntie_breaker = \"bravo\"\n[metrics]\nlisten = \"127.0.0.1:9343\"\n"
     );
@@ -144,6 +145,7 @@ fn everything_can_be_said() {
     assert_eq!(config.network(2).unwrap().multicast, Multicast::Auto);
     assert_eq!(config.local.interfaces.get(&1).map(String::as_str), Some("eth0"));
     assert_eq!((config.local.sender, config.local.dataplane), (Sender::Metronome, Dataplane::Generic));
+    assert_eq!(config.local.watchdog, Watchdog::Quorate);
     assert_eq!(config.local.hooks.on_quorum_lost.as_deref(), Some(Path::new("/bin/true")));
     assert_eq!((config.quorum.two_node, config.quorum.tie_breaker), (TwoNode::TieBreaker, 2));
     assert_eq!(config.metrics.listen, Some("127.0.0.1:9343".parse().unwrap()));
@@ -264,6 +266,7 @@ const SPOILED: &[(&str, &str, &str, &[&str])] = &[
     ("node = \"alpha\"", "node = \"alpha\"\nsender = \"fast\"", "fast", &["[local] sender", "\"realtime\""]),
     ("node = \"alpha\"", "node = \"alpha\"\ndataplane = \"xdp\"", "xdp", &["[local] dataplane", "\"native\""]),
     ("node = \"alpha\"", "node = \"alpha\"\nrt_priority = 0", "rt_", &["[local] rt_priority", "allowed: 1 to 99"]),
+    ("node = \"alpha\"", "node = \"alpha\"\nwatchdog = \"off\"", "off", &["[local] watchdog", "\"quorate\""]),
     ("\"/run/hb-alpha\"", "\"run/hb-alpha\"", "run_dir", &["[local] run_dir", "not an absolute path"]),
     (
         "\"/run/hb-alpha\"",
