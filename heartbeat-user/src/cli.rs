@@ -6,6 +6,7 @@ mod keygen;
 mod order;
 mod output;
 mod query;
+mod replay;
 mod run;
 
 #[cfg(test)]
@@ -91,12 +92,30 @@ enum Command {
     /// Say that a removed node is off: what it did may be taken over at once.
     #[command(after_help = order::CONFIRM_FENCED_HELP)]
     ConfirmFenced(NodeArgs),
+    /// Make the recorded decisions of a node again, and compare.
+    #[command(after_help = replay::HELP)]
+    Replay(ReplayArgs),
     /// Nodes that are kept out because they were removed again and again.
     #[command(after_help = order::QUARANTINE_HELP)]
     Quarantine {
         #[command(subcommand)]
         command: QuarantineCommand,
     },
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// A file of `record/` in the node's state_dir.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Print everything, not only the events: each input, and each action that follows.
+    #[arg(long)]
+    all: bool,
+
+    /// Print JSON, one step a line.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -248,6 +267,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Networks(args) => query::part(&cli.socket, "networks", args.json),
         Command::Interfaces(args) => query::part(&cli.socket, "interfaces", args.json),
         Command::Metrics => query::metrics(&cli.socket),
+        Command::Replay(args) => replay::replay(&args),
         Command::Leave(args) => order::leave(&cli.socket, &args),
         Command::Form(args) => order::form(&cli.socket, &args),
         Command::ConfirmFenced(args) => order::confirm_fenced(&cli.socket, &args),

@@ -34,6 +34,7 @@ use crate::{
     keys::{self, DerivedKeys},
     reactor::{self, Reactor, core_config, identity, queue::Command},
     realtime,
+    record::{self, Built, Recorder},
     sender::{self, Lane, Sender},
     service,
     socket::NetworkSocket,
@@ -110,7 +111,10 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     }
     let (identity, unread) = identity(&config, &mut dataplane);
     let accepted = identity.adopted.iter().map(|peer| (peer.peer.0, peer.incarnation.0)).collect();
-    let core = core(&config, identity, membership::settings(arbiter, &dataplane, store.epoch()))?;
+    let (mut recorder, writer) =
+        record::start(record::directory(&config.local.state_dir), &config.cluster_name, config.local.node)
+            .context("the thread that records the core cannot be started")?;
+    let core = core(&config, identity, membership::settings(arbiter, &dataplane, store.epoch()), &mut recorder)?;
     let lanes = lanes(&config, &sockets, &routes);
     let sockets_at_exit = sockets.clone();
     let reactor = Reactor::start(reactor::Setup {
@@ -129,6 +133,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         counting: membership::counting_networks(&config),
         hang_timeout_ns: config.timing.hang_timeout_ns,
         epoch: store.epoch(),
+        recorder,
     })
     .context("the reactor cannot be started")?;
     let sender = Sender::start(sender::Setup {
@@ -141,6 +146,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     .context("the sender cannot be started")?;
     undo.forget();
     source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
+    source.set_recording(Arc::clone(&writer.statistics));
 
     service::watch(&config.local, Arc::clone(&reactor.statistics), watched).context("the watchdog has no thread")?;
     match runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))? {
@@ -157,6 +163,7 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
             Err(anyhow::anyhow!("the reactor ended unexpectedly; the kernel side is left for the next start to adopt"))
         }
     };
+    writer.wait();
     // Last: whoever ordered the end sees it by the end of the connection, when nothing is left to wait for.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     removed
@@ -309,12 +316,14 @@ fn identity(config: &Config, dataplane: &mut Dataplane) -> (Identity, VecDeque<N
     }
 }
 
-fn core(config: &Config, identity: Identity, settings: Settings) -> Result<Node> {
+fn core(config: &Config, identity: Identity, settings: Settings, recorder: &mut Recorder) -> Result<Node> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gave no random bytes: {error}"))?;
     let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
-    Node::with_membership(core_config::core_config(config), settings, identity, seed, now)
-        .context("the core refuses the configuration")
+    let built = Built { config: core_config::core_config(config), settings, identity, seed, now };
+    recorder.built(&built);
+    let Built { config, settings, identity, seed, now } = built;
+    Node::with_membership(config, settings, identity, seed, now).context("the core refuses the configuration")
 }
 
 fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Result<()>) {

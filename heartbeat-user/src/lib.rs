@@ -14,6 +14,7 @@ pub mod keys;
 pub mod metrics;
 pub mod reactor;
 pub mod realtime;
+pub mod record;
 pub mod sender;
 pub mod service;
 pub mod socket;

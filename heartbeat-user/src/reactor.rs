@@ -50,6 +50,7 @@ use crate::{
     control::Signer,
     dataplane::{Dataplane, LocalCounts},
     realtime,
+    record::Recorder,
     socket::NetworkSocket,
 };
 
@@ -99,6 +100,8 @@ pub struct Setup {
     pub hang_timeout_ns: u64,
     /// Highest form epoch on disk.
     pub epoch: u32,
+    /// What goes into the core and comes out is recorded with this.
+    pub recorder: Recorder,
 }
 
 /// A reactor at work.
@@ -172,6 +175,7 @@ struct Loop {
     echoed: BTreeMap<u16, u64>,
     /// Highest form epoch that is durable.
     epoch: u32,
+    recorder: Recorder,
     /// State and episode of each verdict that the core has been told, by map index; peers behind links.
     told: BTreeMap<(bool, u32), (u64, u32, u64)>,
     verdicts_read_ns: u64,
@@ -209,6 +213,7 @@ impl Loop {
             counting: setup.counting,
             echoed: BTreeMap::new(),
             epoch: setup.epoch,
+            recorder: setup.recorder,
             told: BTreeMap::new(),
             verdicts_read_ns: 0,
             awaited_epoch: None,
@@ -276,13 +281,23 @@ impl Loop {
         }
         self.publish();
         self.tell_carried();
+        self.record();
         self.statistics.record_pass(clock::monotonic_ns().saturating_sub(now_ns));
     }
 
     /// The core's next input.
     fn feed(&mut self, input: Input) {
         let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
+        self.recorder.input(now, &input);
         self.core.handle(now, input);
+    }
+
+    /// Lets the recording go on, or begin anew, from the core as it stands between two passes.
+    fn record(&mut self) {
+        if self.recorder.wants_core() {
+            self.recorder.core(&self.core);
+        }
+        self.recorder.flush();
     }
 
     fn notice_own_stall(&mut self, now_ns: u64) {

@@ -40,6 +40,9 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// What became of events.
     pub event_log: EventLog,
+    /// What became of the entries that record the core.
+    #[serde(default)]
+    pub recording: EventLog,
 }
 
 /// The node that answers.
@@ -197,7 +200,7 @@ pub struct Link {
     pub intervals: Option<Vec<u64>>,
 }
 
-/// What became of events.
+/// What became of what is written to `state_dir`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventLog {
     /// Written to disk.

@@ -19,12 +19,14 @@ use crate::{
     dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
     event::EventLog,
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
+    record::{RecordCounts, RecordStatistics},
     sender::statistics::SenderStatistics,
     status::{
         AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Interface, InterfaceState,
         Judge, Link, LinkState, LocalNode, Mode as StatusMode, Network, NetworkState, Node, NodeState, Regroup, Sender,
         Stage, Status, View,
     },
+    witness::{Exchange, WitnessReport},
 };
 
 /// The engines of a running node.
@@ -51,6 +53,8 @@ pub(super) struct NodeSource {
     snapshot: Mutex<Option<Snapshot>>,
     orders: Orders,
     tallies: Tallies,
+    witness: Option<Arc<Exchange>>,
+    recording: OnceLock<Arc<RecordStatistics>>,
 }
 
 impl NodeSource {
@@ -76,7 +80,9 @@ impl NodeSource {
             engines: OnceLock::new(),
             snapshot: Mutex::new(None),
             orders: Orders::default(),
+            recording: OnceLock::new(),
             tallies: Tallies::default(),
+            witness: None,
         }
     }
 
@@ -88,6 +94,16 @@ impl NodeSource {
     ) {
         // Called once, at start; a second call would change nothing.
         let _first = self.engines.set(Engines { mailbox, reactor, sender });
+    }
+
+    pub(super) fn set_recording(&self, statistics: Arc<RecordStatistics>) {
+        // As above.
+        let _first = self.recording.set(statistics);
+    }
+
+    /// What became of the recording of the core so far.
+    pub(super) fn recording(&self) -> RecordCounts {
+        self.recording.get().map(|statistics| statistics.counts()).unwrap_or_default()
     }
 
     /// Have both threads come as far as to know their priority?
@@ -126,6 +142,11 @@ impl NodeSource {
         let kernel = self.kernel_counts.as_ref().and_then(|counts| counts.read().ok());
         let (mut rejects, counters) = dataplane::total(kernel, &self.local_counts);
         (*rejects.counters(), counters)
+    }
+
+    /// The witness at work, where there is one.
+    pub(super) fn witness_report(&self) -> Option<WitnessReport> {
+        self.witness.as_ref().map(|exchange| exchange.report())
     }
 
     pub(super) fn tallies(&self) -> &Tallies {
@@ -331,7 +352,7 @@ impl api::Source for NodeSource {
         let snapshot = self.snapshot();
         let links = self.collect_links(snapshot.as_ref(), false);
         let (rejects, counters) = self.counts();
-        let log = self.log.counters();
+        let (log, recording) = (self.log.counters(), self.recording());
         Status {
             cluster: self.config.cluster_name.clone(),
             node: LocalNode {
@@ -360,6 +381,12 @@ impl api::Source for NodeSource {
                 dropped: log.dropped,
                 failed: log.failed,
                 last_error: log.last_error,
+            },
+            recording: EventLogStatus {
+                written: recording.written,
+                dropped: recording.lost,
+                failed: recording.failed,
+                last_error: recording.last_error,
             },
         }
     }

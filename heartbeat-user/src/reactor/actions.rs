@@ -22,6 +22,7 @@ impl Loop {
                 return;
             }
             let Some(action) = self.core.poll_action() else { return };
+            self.recorder.action(&action);
             match action {
                 Action::Send { peer, network, kind, body } => self.send(peer, network, kind.byte(), &body),
                 Action::AcceptIncarnation { peer, incarnation, next } => {

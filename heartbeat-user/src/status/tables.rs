@@ -63,6 +63,9 @@ impl Status {
             let lost = self.event_log.failed + self.event_log.dropped;
             let _ = writeln!(text, "event log  {}", paint(&format!("{lost} events not on disk: {error}"), Colour::Bad));
         }
+        if let Some(error) = &self.recording.last_error {
+            let _ = writeln!(text, "recording  {}", paint(&format!("the core is not recorded: {error}"), Colour::Bad));
+        }
         let rejects: Vec<String> = self
             .rejects
             .iter()

@@ -80,6 +80,7 @@ pub(crate) fn example() -> Status {
         rejects: heartbeat_common::reject::Reject::ALL.iter().map(|reject| (reject.name().to_owned(), 0)).collect(),
         counters: BTreeMap::new(),
         event_log: EventLog::default(),
+        recording: EventLog::default(),
     }
 }
 

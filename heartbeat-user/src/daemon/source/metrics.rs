@@ -35,6 +35,7 @@ impl NodeSource {
             sender(&mut scrape, engines);
         }
         self.rest(&mut scrape, &status);
+        self.witness(&mut scrape);
         scrape.text()
     }
 
@@ -172,6 +173,22 @@ impl NodeSource {
         ] {
             scrape.whole(&families::RELOADS, &[result], load(count));
         }
+    }
+
+    fn witness(&self, scrape: &mut Scrape) {
+        let report = self.witness_report();
+        scrape.flag(&families::WITNESS_CONFIGURED, &[], report.is_some());
+        let report = report.unwrap_or_default();
+        scrape.whole(&families::WITNESS_EPOCH, &[], report.standing.map_or(0, |standing| standing.epoch));
+        for (result, count) in [
+            ("ok", report.operations.saturating_sub(report.failures)),
+            ("failed", report.failures),
+            ("refused", report.refused),
+        ] {
+            scrape.whole(&families::WITNESS_OPERATIONS, &[result], count);
+        }
+        scrape.time(&families::WITNESS_BUSY, &[], report.busy_ns);
+        scrape.time(&families::WITNESS_LONGEST, &[], report.longest_ns);
     }
 
     fn network_id(&self, name: &str) -> Option<u8> {
