@@ -9,6 +9,7 @@ mod dataplanes;
 mod flood;
 mod frames;
 mod judge;
+mod metrics;
 mod nodes;
 mod packets;
 mod pinned;
