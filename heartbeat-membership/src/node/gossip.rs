@@ -111,16 +111,25 @@ impl Node {
     }
 
     pub(super) fn merge(&mut self, now: Now, body: &Message, message: &ControlMessage) -> Result<(), Refusal> {
-        let candidates = self.candidates();
+        let (candidates, local) = (self.candidates(), self.config.local);
         let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
         let members = membership.members();
         let newly_left = body.left.and(&members).without(&membership.left);
         membership.left = membership.left.or(&newly_left);
+        let view = membership.view.as_ref();
+        let told: Vec<_> = newly_left
+            .iter()
+            .filter_map(|id| Some((id, *view?.members.get(&id)?)))
+            .filter(|(id, _)| *id != local)
+            .collect();
         let regroup = &mut membership.regroup;
         regroup.highest_bound = regroup.highest_bound.max(body.bound);
         if regroup.joiner.is_none() && body.joiner.is_some() && regroup.decision.is_none() {
             regroup.joiner = body.joiner;
             self.refresh_row();
+        }
+        for (id, incarnation) in told {
+            self.report_left(now, id, incarnation, None);
         }
         let Some(Membership { regroup, .. }) = &mut self.membership else { return Err(Refusal::NoMembership) };
         if matches!(regroup.stage, Stage::Activate | Stage::Closing) {

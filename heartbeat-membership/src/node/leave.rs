@@ -3,7 +3,7 @@
 use super::Node;
 use crate::action::Action;
 use crate::event::{Detail, EventId};
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::ControlMessage;
 use crate::message::{Kind, Leave};
 use crate::refusal::Refusal;
@@ -44,15 +44,22 @@ impl Node {
         peer.handshake.depart();
         peer.windows.clear();
         peer.reset_links(now.mono_ns, slack_ns);
+        let mut is_news = true;
         if let Some(membership) = &mut self.membership
             && membership.view.as_ref().is_some_and(|view| view.has(message.source, leave.incarnation))
         {
-            membership.left.insert(message.source);
+            is_news = membership.left.insert(message.source);
         }
         self.actions.push_back(Action::ClearIncarnation { peer: message.source });
-        let text = format!("Node {} left the cluster in order.", self.peer_name(message.source));
-        let detail = Detail::Left { incarnation: leave.incarnation };
-        self.event(now, EventId::NodeLeft, Some(message.source), Some(message.network), text, detail);
+        if is_news {
+            self.report_left(now, message.source, leave.incarnation, Some(message.network));
+        }
         Ok(())
+    }
+
+    /// Said once: by the node itself, or by a member that has heard it while its own word is still on the way.
+    pub(super) fn report_left(&mut self, now: Now, id: NodeId, incarnation: Incarnation, network: Option<NetworkId>) {
+        let text = format!("Node {} left the cluster in order.", self.peer_name(id));
+        self.event(now, EventId::NodeLeft, Some(id), network, text, Detail::Left { incarnation });
     }
 }
