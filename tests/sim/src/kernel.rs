@@ -28,6 +28,8 @@ pub struct Heartbeat {
 #[derive(Debug, Clone, Default)]
 pub struct Kernel {
     peers: BTreeMap<NodeId, Peer>,
+    /// Heartbeats that arrived and were not accepted.
+    pub refused: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -115,6 +117,12 @@ impl Kernel {
 
     /// A heartbeat arrives; what the core is told of it, and whether it was accepted.
     pub fn receive(&mut self, heartbeat: &Heartbeat, now_ns: u64) -> (Vec<Input>, bool) {
+        let (told, accepted) = self.take(heartbeat, now_ns);
+        self.refused += u64::from(!accepted);
+        (told, accepted)
+    }
+
+    fn take(&mut self, heartbeat: &Heartbeat, now_ns: u64) -> (Vec<Input>, bool) {
         let id = heartbeat.source;
         let peer = self.peers.entry(id).or_default();
         if peer.accepted != Some(heartbeat.incarnation) {
