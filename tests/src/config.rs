@@ -32,6 +32,8 @@ pub struct ClusterSpec {
     pub sender: Option<String>,
     /// `[local] dataplane`; the program's default if `None`.
     pub dataplane: Option<String>,
+    /// `[quorum] tie_breaker`; the program's default if `None`.
+    pub tie_breaker: Option<u16>,
     /// Use the topology's IPv6 addresses.
     pub ipv6: bool,
 }
@@ -47,6 +49,7 @@ impl ClusterSpec {
             hang_timeout: None,
             sender: None,
             dataplane: None,
+            tie_breaker: None,
             ipv6: false,
         }
     }
@@ -151,8 +154,12 @@ fn text(topology: &Topology, cluster: &ClusterSpec, node: u16, files: &NodeFiles
         let name = node_name(member);
         line(format!("\n[[node]]\nid = {member}\nname = \"{name}\"\naddresses = {{ {} }}", addresses.join(", ")));
     }
+    line("\n[quorum]".to_owned());
     if topology.node_ids().count() == 2 {
-        line("\n[quorum]\ntwo_node = \"tie-breaker\"".to_owned());
+        line("two_node = \"tie-breaker\"".to_owned());
+    }
+    if let Some(node) = cluster.tie_breaker {
+        line(format!("tie_breaker = \"{}\"", node_name(node)));
     }
 
     line(format!("\n[local]\nnode = \"{}\"", node_name(node)));

@@ -181,6 +181,26 @@ impl Topology {
         cuts.cut(bridge, self.pairs_between(side))
     }
 
+    /// From now on nothing passes on these ways of a network, each from a node to another.
+    ///
+    /// # Errors
+    ///
+    /// As [`Topology::cut`].
+    pub fn cut_ways(&self, network: u8, ways: &[(u16, u16)]) -> Result<Moment> {
+        let (cuts, bridge) = self.cuts(network);
+        cuts.cut(bridge, ways.iter().map(|(from, to)| pair(*from, *to)))
+    }
+
+    /// Undoes the cuts of these ways.
+    ///
+    /// # Errors
+    ///
+    /// As [`Topology::cut`].
+    pub fn heal_ways(&self, network: u8, ways: &[(u16, u16)]) -> Result<Moment> {
+        let (cuts, bridge) = self.cuts(network);
+        cuts.heal(bridge, ways.iter().map(|(from, to)| pair(*from, *to)))
+    }
+
     /// Undoes every cut of a network.
     ///
     /// # Errors

@@ -1,0 +1,282 @@
+//! Scripts on real processes: the program itself, in network namespaces of this machine.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use heartbeat_tests::{
+    cluster::Cluster,
+    config::ClusterSpec,
+    events::{Event, LINK_LOST, LOCAL_STALL},
+    naming::node_name,
+    process::find_program,
+    topology::TopologySpec,
+};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::backend::{Backend, Logged, NodeState};
+use crate::language::{Arbiter, Deed, Setup, Way};
+
+/// How long a cluster may take to form, on a loaded machine.
+const FORMING: Duration = Duration::from_secs(30);
+/// First states are announced within these intervals, and nothing is left of how the cluster came up.
+const SETTLING: u32 = 10;
+/// What a node may take to say what is so, on a loaded machine.
+const TOLERANCE_NS: u64 = 2_000_000_000;
+/// Lines of each node's output that a failure shows.
+const LINES: usize = 40;
+
+/// 1135: a node was removed.
+const NODE_REMOVED: u64 = 1135;
+/// 9008: it can no longer act.
+const REMOVAL_SAFE: u64 = 9008;
+
+/// Stalls of the machine, attachments, refusals, starts: what drivers log beside their cores.
+const OWN_NOISE: [u16; 4] = [9001, 9003, 9004, 9011];
+
+/// A cluster of real processes.
+pub struct Real {
+    cluster: Cluster,
+    interval: Duration,
+    began: Instant,
+    stopped: BTreeSet<u16>,
+    /// Do not run, by what the script did.
+    gone: BTreeSet<u16>,
+    /// Of these, those whose machine died: nothing of them is left in the kernel.
+    crashed: BTreeSet<u16>,
+}
+
+impl Real {
+    /// Starts every node, and waits until all are in one view.
+    ///
+    /// # Errors
+    /// When they do not form one; without root or the program.
+    pub fn form(setup: &Setup) -> Result<Self> {
+        let interval = Duration::from_nanos(setup.real_interval_ns);
+        let mut spec = ClusterSpec::new(&format!("{}ms", interval.as_millis()));
+        spec.late_after = Some(setup.late_after);
+        spec.lost_after = Some(setup.lost_after);
+        match setup.arbiter {
+            Arbiter::TieBreaker(node) => spec.tie_breaker = node,
+            Arbiter::FileWitness => bail!("a file witness is not known to the program yet"),
+        }
+        let networks = u8::try_from(setup.networks.len()).context("more networks than a cluster may have")?;
+        let cluster = Cluster::start(TopologySpec::new(setup.nodes, networks), &spec)?;
+        let (stopped, gone, crashed) = Default::default();
+        let mut formed = Self { cluster, interval, began: Instant::now(), stopped, gone, crashed };
+        let whole = formed.wait_until_whole();
+        whole.map_err(|error| error.context(formed.evidence()))?;
+        std::thread::sleep(SETTLING * interval);
+        Ok(formed)
+    }
+
+    fn wait_until_whole(&mut self) -> Result<()> {
+        self.cluster.wait_until_up(FORMING)?;
+        let all: Vec<u16> = self.cluster.topology().node_ids().collect();
+        let deadline = Instant::now() + FORMING;
+        loop {
+            let states = all.iter().map(|node| self.node(*node)).collect::<Result<Vec<_>>>()?;
+            if states.iter().all(|state| state.quorate && state.members.as_ref() == Some(&all)) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "no view of all nodes within {FORMING:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Nodes end by what a script does, and never by themselves.
+    fn all_run(&mut self) -> Result<()> {
+        for node in self.cluster.topology().node_ids().filter(|node| !self.gone.contains(node)) {
+            if let Some(status) = self.cluster.node_mut(node).ended()? {
+                bail!("node {node} ended by itself: {status}");
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, node: u16) -> Result<()> {
+        if self.crashed.remove(&node) {
+            let pins = &self.cluster.node(node).files().bpf_directory;
+            if pins.exists() {
+                fs::remove_dir_all(pins).with_context(|| format!("cannot remove {}", pins.display()))?;
+            }
+        }
+        self.cluster.start_node(node, &[])?;
+        self.gone.remove(&node);
+        // Its control socket is there once it can be asked.
+        let deadline = Instant::now() + FORMING;
+        while let Err(error) = self.node(node) {
+            self.all_run()?;
+            ensure!(Instant::now() < deadline, "node {node} does not answer: {error:#}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// As an operator on the machine of `on` does.
+    fn operate(&self, on: u16, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(find_program()?);
+        command.arg("--socket").arg(self.cluster.node(on).files().socket()).args(arguments);
+        let output = command.output().context("cannot start the program")?;
+        ensure!(output.status.success(), "{command:?}: {output:?}");
+        Ok(())
+    }
+
+    fn change(&self, ways: &[Way], networks: &[u8], cut: bool) -> Result<()> {
+        let topology = self.cluster.topology();
+        for network in networks {
+            if cut {
+                topology.cut_ways(*network, ways)?
+            } else {
+                topology.heal_ways(*network, ways)?
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Real {
+    fn now_ns(&mut self) -> u64 {
+        nanoseconds(self.began.elapsed())
+    }
+
+    fn interval_ns(&self) -> u64 {
+        nanoseconds(self.interval)
+    }
+
+    fn tolerance_ns(&self) -> u64 {
+        TOLERANCE_NS
+    }
+
+    fn pass(&mut self, length_ns: u64) -> Result<()> {
+        std::thread::sleep(Duration::from_nanos(length_ns));
+        self.all_run()
+    }
+
+    fn act(&mut self, deed: &Deed) -> Result<()> {
+        match deed {
+            Deed::Cut { ways, networks } => self.change(ways, networks, true),
+            Deed::Heal { ways, networks } => self.change(ways, networks, false),
+            Deed::Stop(node) => {
+                self.stopped.insert(*node);
+                self.cluster.node(*node).signal(Signal::SIGSTOP)
+            }
+            Deed::Continue(node) => {
+                self.stopped.remove(node);
+                self.cluster.node(*node).signal(Signal::SIGCONT)
+            }
+            Deed::Kill(node) | Deed::Crash(node) => {
+                self.gone.insert(*node);
+                if matches!(deed, Deed::Crash(_)) {
+                    self.crashed.insert(*node);
+                }
+                self.cluster.node_mut(*node).kill().map(drop)
+            }
+            Deed::Start(node) => self.start(*node),
+            Deed::Leave(node) => {
+                self.gone.insert(*node);
+                let status = self.cluster.node_mut(*node).terminate()?;
+                ensure!(status.success(), "node {node} ended with {status}");
+                Ok(())
+            }
+            Deed::Fenced { node, on } => self.operate(*on, &["confirm-fenced", &node_name(*node)]),
+            Deed::ClearQuarantine { node, on } => self.operate(*on, &["quarantine", "clear", &node_name(*node)]),
+            Deed::Force(node) => self.operate(*node, &["form", "--force"]),
+            Deed::Hang(_) | Deed::Replay { .. } => bail!("only the simulator can do that"),
+        }
+    }
+
+    fn events(&mut self) -> Vec<Logged> {
+        self.cluster.events().inspect(|events| events.iter().map(logged).collect())
+    }
+
+    fn own_noise(&self) -> &'static [u16] {
+        &OWN_NOISE
+    }
+
+    fn node(&mut self, id: u16) -> Result<NodeState> {
+        let status = self.cluster.node(id).request(&json!({"request": "status"}))?;
+        Ok(state(id, &status))
+    }
+
+    fn stalls_ns(&mut self, place: usize) -> u64 {
+        let events = self.cluster.events().since(place);
+        let stalls = events.iter().filter(|event| event.id() == LOCAL_STALL).map(Event::detail);
+        let length_ns = |detail: &Value| detail["total_ms"].as_u64().map(|ms| ms * 1_000_000);
+        stalls.filter_map(|detail| length_ns(detail).or_else(|| detail["length_ns"].as_u64())).sum()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.all_run()?;
+        for node in std::mem::take(&mut self.stopped) {
+            self.cluster.node(node).signal(Signal::SIGCONT)?;
+        }
+        self.cluster.leave()
+    }
+
+    fn evidence(&mut self) -> String {
+        let events = self.cluster.events().since(0);
+        let mut lines: Vec<String> = events.iter().map(|event| event.value().to_string()).collect();
+        for node in self.cluster.nodes() {
+            lines.push(format!("--- output of node {}, last lines:\n{}", node.id(), node.log_tail(LINES)));
+        }
+        lines.join("\n")
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn logged(event: &Event) -> Logged {
+    let small = |number: u64| u16::try_from(number).unwrap_or_default();
+    let stamp = match event.id() {
+        LINK_LOST => event.detail()["stamp_ns"].as_u64(),
+        NODE_REMOVED | REMOVAL_SAFE => event.detail()["newest_ns"].as_u64(),
+        _ => None,
+    };
+    Logged {
+        id: small(event.id()),
+        node: small(event.node()),
+        peer: event.peer().map(small),
+        network: event.network().map(str::to_owned),
+        at_ns: event.mono_ns(),
+        last_heartbeat_ns: stamp,
+        text: event.text().to_owned(),
+    }
+}
+
+fn state(id: u16, status: &Value) -> NodeState {
+    let list = |field: &str| status[field].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let node = |value: &Value| u16::try_from(number(value)).unwrap_or_default();
+    let members: Vec<u16> = status["view"]["members"].as_array().into_iter().flatten().map(node).collect();
+    let mut state = NodeState {
+        members: (!members.is_empty()).then_some(members),
+        quorate: status["view"]["quorate"] == true,
+        incarnation: number(&status["node"]["incarnation"]),
+        sent: number(&status["counters"]["sender_sent"]),
+        refused: status["rejects"].as_object().into_iter().flatten().map(|(_, count)| number(count)).sum(),
+        ..NodeState::default()
+    };
+    for link in list("links") {
+        *state.accepted.entry(node(&link["peer"])).or_default() += number(&link["received"]);
+    }
+    for network in list("networks") {
+        state.networks.insert(text(&network["name"]), text(&network["state"]));
+    }
+    for interface in list("interfaces") {
+        let key = (node(&interface["node"]), text(&interface["network"]));
+        state.interfaces.insert(key, text(&interface["state"]));
+    }
+    let nodes = list("nodes");
+    let kept_out = nodes.iter().filter(|other| other["state"] == "quarantined" && node(&other["id"]) != id);
+    state.quarantined = kept_out.map(|other| node(&other["id"])).collect();
+    state
+}
