@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod dist;
 mod environment;
 mod exec;
 mod run;
@@ -29,6 +30,7 @@ enum Command {
     Sim(sim::Arguments),
     Ci(ci::Arguments),
     Bench(bench::Arguments),
+    Dist(dist::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

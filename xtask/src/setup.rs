@@ -42,6 +42,8 @@ pub(crate) enum Scope {
     UnitTests,
     /// Nodes in network namespaces.
     Nodes,
+    /// The Debian package.
+    Package,
     /// Every test, and so everything.
     AllTests,
 }
@@ -49,6 +51,10 @@ pub(crate) enum Scope {
 impl Scope {
     fn has_nodes(self) -> bool {
         matches!(self, Self::Nodes | Self::AllTests)
+    }
+
+    fn has_package(self) -> bool {
+        matches!(self, Self::Package | Self::AllTests)
     }
 
     fn has_tests(self) -> bool {
@@ -133,6 +139,9 @@ fn look(scope: Scope) -> Result<Vec<Requirement>> {
     }
     if scope.has_tests() {
         requirements.push(tools::test_runner());
+    }
+    if scope.has_package() {
+        requirements.push(tools::package_maker());
     }
     if scope.has_nodes() && scope.has_tests() {
         requirements.extend(tools::for_testing_nodes());

@@ -63,7 +63,7 @@ fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
     let with_privileged = matches!(kind, Kind::Netns | Kind::All);
     if with_privileged {
         // Integration tests start the real programs, which cargo does not build for another package's tests.
-        let programs = ["build", "--package", "heartbeat-user", "--package", "xtask"];
+        let programs = ["build", "--package", "heartbeat-user", "--package", "heartbeat-pages", "--package", "xtask"];
         exec(build_environment(&mut command("cargo"), ready).args(programs))?;
     }
     // As root one run does, with one summary for everything.

@@ -15,6 +15,9 @@ pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 /// The test runner that `setup` installs where none is; any newer than the minimum in .config/nextest.toml will do.
 pub(crate) const NEXTEST_VERSION: &str = "0.9.143";
 
+/// The cargo-deb that `setup` installs where none is; `dist` makes the package with it.
+pub(crate) const CARGO_DEB_VERSION: &str = "3.8.0";
+
 /// Name under which rustup knows the distribution's compiler.
 pub(crate) const DISTRIBUTION_TOOLCHAIN: &str = "bpf";
 

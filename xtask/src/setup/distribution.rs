@@ -45,7 +45,7 @@ impl Distribution {
                     let _ = write!(advice, "\n  - {what}");
                 }
                 Step::Packages(_) | Step::BuildLinker | Step::LinkToolchain => toolchain = true,
-                Step::BuildNextest | Step::MountBpffs => {}
+                Step::BuildNextest | Step::BuildCargoDeb | Step::MountBpffs => {}
             }
         }
         if toolchain {

@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     exec::{command, exec, output, privileged},
-    toolchain::{BPF_LINKER_VERSION, DISTRIBUTION_TOOLCHAIN, LLVM_MAJOR, LLVM_PREFIX, NEXTEST_VERSION},
+    toolchain::{
+        BPF_LINKER_VERSION, CARGO_DEB_VERSION, DISTRIBUTION_TOOLCHAIN, LLVM_MAJOR, LLVM_PREFIX, NEXTEST_VERSION,
+    },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(super) enum Step {
     BuildLinker,
     /// Compile the test runner.
     BuildNextest,
+    /// Compile what makes Debian packages.
+    BuildCargoDeb,
     /// Make the distribution's compiler known to rustup.
     LinkToolchain,
     /// Mount the file system that keeps programs and maps.
@@ -30,7 +34,7 @@ impl Step {
     pub(super) fn needs_packages(&self) -> bool {
         match self {
             Self::Packages(_) | Self::BuildLinker | Self::LinkToolchain | Self::ByHand(_) => true,
-            Self::BuildNextest | Self::MountBpffs => false,
+            Self::BuildNextest | Self::BuildCargoDeb | Self::MountBpffs => false,
         }
     }
 }
@@ -41,6 +45,7 @@ impl fmt::Display for Step {
             Self::Packages(packages) => write!(formatter, "package {}", packages.join(", ")),
             Self::BuildLinker => write!(formatter, "bpf-linker {BPF_LINKER_VERSION}, built against LLVM {LLVM_MAJOR}"),
             Self::BuildNextest => write!(formatter, "cargo-nextest {NEXTEST_VERSION}"),
+            Self::BuildCargoDeb => write!(formatter, "cargo-deb {CARGO_DEB_VERSION}"),
             Self::LinkToolchain => write!(formatter, "`rustup toolchain link {DISTRIBUTION_TOOLCHAIN} /usr`"),
             Self::MountBpffs => write!(formatter, "`mount -t bpf bpf {}`", super::bpffs::MOUNT_POINT),
             Self::ByHand(what) => formatter.write_str(what),
@@ -65,6 +70,7 @@ pub(super) fn take(steps: Vec<Step>) -> Result<()> {
             Step::Packages(_) => {}
             Step::BuildLinker => build_linker()?,
             Step::BuildNextest => build_nextest()?,
+            Step::BuildCargoDeb => build_cargo_deb()?,
             Step::LinkToolchain => {
                 exec(command("rustup").args(["toolchain", "link", DISTRIBUTION_TOOLCHAIN, "/usr"]))?;
             }
@@ -80,7 +86,12 @@ pub(super) fn take(steps: Vec<Step>) -> Result<()> {
 fn packages(steps: &[Step]) -> BTreeSet<&'static str> {
     let packages = steps.iter().filter_map(|step| match step {
         Step::Packages(packages) => Some(packages.iter().copied()),
-        Step::BuildLinker | Step::BuildNextest | Step::LinkToolchain | Step::MountBpffs | Step::ByHand(_) => None,
+        Step::BuildLinker
+        | Step::BuildNextest
+        | Step::BuildCargoDeb
+        | Step::LinkToolchain
+        | Step::MountBpffs
+        | Step::ByHand(_) => None,
     });
     packages.flatten().collect()
 }
@@ -118,6 +129,14 @@ fn build_nextest() -> Result<()> {
     install.args(["install", "cargo-nextest", "--version", NEXTEST_VERSION, "--locked"]);
     install.args(["--no-default-features", "--features", "default-no-update"]);
     exec(&mut install).context("cargo-nextest could not be built")
+}
+
+/// With little optimization: it packs a few files.
+fn build_cargo_deb() -> Result<()> {
+    let mut install = command("cargo");
+    install.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+    install.args(["install", "cargo-deb", "--version", CARGO_DEB_VERSION, "--locked"]);
+    exec(&mut install).context("cargo-deb could not be built")
 }
 
 #[cfg(test)]

@@ -40,6 +40,15 @@ pub(super) fn test_runner() -> Requirement {
     }
 }
 
+/// Makes Debian packages.
+pub(super) fn package_maker() -> Requirement {
+    const NAME: &str = "cargo-deb";
+    match output(command("cargo").args(["deb", "--version"])) {
+        Ok(version) => Requirement::ready(NAME, version.trim().to_owned()),
+        Err(_) => Requirement::missing(NAME, "not installed", vec![Step::BuildCargoDeb]),
+    }
+}
+
 /// What an ordinary user needs to install packages, mount, and make namespaces.
 pub(super) fn sudo() -> Requirement {
     const NAME: &str = "sudo";
