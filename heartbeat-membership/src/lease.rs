@@ -20,6 +20,9 @@ pub(crate) struct Lease {
     floor_ns: u64,
     offsets: Offsets,
     end_boot_ns: Option<u64>,
+    /// Memory of [`Lease::quorum_since`], which comes in every interval.
+    #[serde(skip)]
+    proofs: Vec<(u64, Option<NodeId>)>,
 }
 
 /// `CLOCK_BOOTTIME` runs ahead of `CLOCK_MONOTONIC` by the time that the machine was suspended.
@@ -35,7 +38,7 @@ impl Lease {
     pub(crate) fn new(now: Now, floor_ns: u64) -> Self {
         let offset_ns = now.boot_ns.saturating_sub(now.mono_ns);
         let offsets = Offsets { first_ns: offset_ns, latest_ns: offset_ns, changed_at_ns: 0 };
-        Self { echoes: BTreeMap::new(), floor_ns, offsets, end_boot_ns: None }
+        Self { echoes: BTreeMap::new(), floor_ns, offsets, end_boot_ns: None, proofs: Vec::new() }
     }
 
     /// A peer has echoed a heartbeat that this node sent at `sent_ns`.
@@ -83,7 +86,7 @@ impl Lease {
     }
 
     fn quorum_since(
-        &self,
+        &mut self,
         now: Now,
         local: NodeId,
         members: &NodeSet,
@@ -97,16 +100,14 @@ impl Lease {
         if votes.quorum(&counted, false).holds() {
             return Some(now.mono_ns);
         }
-        let mut proofs: Vec<(u64, Option<NodeId>)> = self
-            .echoes
-            .iter()
-            .filter(|(id, _)| members.contains(**id))
-            .map(|(id, sent_ns)| (*sent_ns, Some(*id)))
-            .collect();
+        let proofs = &mut self.proofs;
+        proofs.clear();
+        let of_members = self.echoes.iter().filter(|(id, _)| members.contains(**id));
+        proofs.extend(of_members.map(|(id, sent_ns)| (*sent_ns, Some(*id))));
         proofs.extend(witness_ns.filter(|since_ns| *since_ns >= self.floor_ns).map(|since_ns| (since_ns, None)));
         proofs.sort_unstable_by(|a, b| b.cmp(a));
         let mut with_witness = false;
-        for (since_ns, who) in proofs {
+        for (since_ns, who) in proofs.drain(..) {
             match who {
                 Some(id) => {
                     counted.insert(id);

@@ -22,7 +22,7 @@ use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Detail, Event, EventId};
 use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::{ControlMessage, Identity, Input, LocalStall};
-use crate::membership::{Membership, Settings};
+use crate::membership::{Echo, Membership, Settings};
 use crate::message::Kind;
 use crate::mutation::Mutation;
 use crate::nonce::Nonces;
@@ -181,6 +181,21 @@ impl Node {
             }
             Input::IncarnationTaken { incarnation } => self.on_incarnation_taken(now, incarnation),
             Input::Leave => self.on_leave_request(),
+        }
+        self.send_due_hellos(now);
+        self.drive_membership(now);
+    }
+
+    /// As [`Node::handle`] with [`MembershipInput::Echoes`](crate::MembershipInput::Echoes), and the list stays with the
+    /// caller: it comes in every interval.
+    pub fn handle_echoes(&mut self, now: Now, echoes: &[Echo]) {
+        self.now = now;
+        if self.stopped {
+            self.refuse(Refusal::Stopped);
+            return;
+        }
+        if let Err(refusal) = self.on_echoes(now, echoes) {
+            self.refuse(refusal);
         }
         self.send_due_hellos(now);
         self.drive_membership(now);

@@ -15,6 +15,7 @@ mod notices;
 mod orders;
 pub mod queue;
 mod receive;
+pub mod reconfigure;
 pub mod statistics;
 mod watch;
 
@@ -29,7 +30,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use heartbeat_common::notice::Notice;
-use heartbeat_membership::{Input, LocalStall, Node, Now, StallSource};
+use heartbeat_membership::{Echo, Input, LocalStall, MembershipInput, Node, Now, StallSource};
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
     time::TimeSpec,
@@ -39,6 +40,7 @@ use nix::sys::{
 use self::{
     clock_watch::ClockWatch,
     hang_watch::HangWatch,
+    membership::Reading,
     orders::Carried,
     queue::{Command, Mailbox, Report},
     receive::Receiver,
@@ -65,6 +67,8 @@ const ACTIONS_PER_PASS: usize = 16_384;
 const WAIT_MAX_MS: u16 = 1_000;
 /// How often standing verdicts are compared with what the core has been told: what the ring lost is late by this much.
 const READ_VERDICTS_NS: u64 = 100_000_000;
+/// How old counters in a snapshot may be. A snapshot is the one thing that a pass without news would allocate for.
+const PUBLISH_NS: u64 = 100_000_000;
 /// A gap of the reactor below this is ordinary scheduling, whatever the interval.
 const STALL_MIN_NS: u64 = 20_000_000;
 
@@ -171,6 +175,13 @@ struct Loop {
     hang_watch: HangWatch,
     clock_watch: ClockWatch,
     counting: Vec<u8>,
+    /// Memory of the reading of link records.
+    reading: Reading,
+    /// Something that a snapshot shows has changed since the last one.
+    changed: bool,
+    /// The core was handed something since the last snapshot.
+    fed: bool,
+    published_ns: u64,
     /// Newest echo of each peer that the core has been told.
     echoed: BTreeMap<u16, u64>,
     /// Highest form epoch that is durable.
@@ -211,6 +222,10 @@ impl Loop {
             hang_watch: HangWatch::new(setup.hang_timeout_ns),
             clock_watch: ClockWatch::new(setup.interval_ns, setup.slack_ns),
             counting: setup.counting,
+            reading: Reading::default(),
+            changed: true,
+            fed: true,
+            published_ns: 0,
             echoed: BTreeMap::new(),
             epoch: setup.epoch,
             recorder: setup.recorder,
@@ -253,6 +268,7 @@ impl Loop {
             // Nothing to read means that something else woke us.
             let _expired = nix::unistd::read(timer.as_fd(), &mut expirations);
         }
+        self.changed = true;
         self.publish();
         self.mailbox.tell_stopped();
         self.dataplane
@@ -264,6 +280,7 @@ impl Loop {
         self.show_life(now_ns);
         self.notice_own_stall(now_ns);
         self.take_commands();
+        self.take_reconfiguration();
         self.take_datagrams();
         // After a stop of this controller, the lease is renewed from what the kernel has booked before it is tested.
         self.feed_link_records();
@@ -289,7 +306,19 @@ impl Loop {
     fn feed(&mut self, input: Input) {
         let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
         self.recorder.input(now, &input);
+        self.fed |= input != Input::Timer;
         self.core.handle(now, input);
+    }
+
+    /// Feeds echoes, and gives their list back, empty.
+    fn feed_echoes(&mut self, echoes: Vec<Echo>) -> Vec<Echo> {
+        let now = Now { mono_ns: clock::monotonic_ns(), boot_ns: clock::boottime_ns() };
+        let input = Input::Membership(MembershipInput::Echoes { echoes });
+        self.recorder.input(now, &input);
+        let Input::Membership(MembershipInput::Echoes { mut echoes }) = input else { return Vec::new() };
+        self.core.handle_echoes(now, &echoes);
+        echoes.clear();
+        echoes
     }
 
     /// Lets the recording go on, or begin anew, from the core as it stands between two passes.
@@ -346,7 +375,16 @@ impl Loop {
         }
     }
 
-    fn publish(&self) {
+    /// Shows the core's state where it has changed: at once what somebody may wait for, counters a little later.
+    fn publish(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        let due = self.fed && now_ns.saturating_sub(self.published_ns) >= PUBLISH_NS;
+        if !self.changed && !due {
+            return;
+        }
+        self.changed = false;
+        self.fed = false;
+        self.published_ns = now_ns;
         self.mailbox.publish_snapshot(self.core.snapshot());
     }
 

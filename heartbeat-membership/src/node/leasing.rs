@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::event::{Detail, EventId};
 use crate::ids::NodeId;
 use crate::input::{LocalStall, StallSource};
-use crate::membership::{HaltReason, MembershipAction, MembershipInput};
+use crate::membership::{Echo, HaltReason, MembershipAction, MembershipInput};
 use crate::message::regroup::Reason;
 use crate::nodeset::NodeSet;
 use crate::refusal::Refusal;
@@ -18,17 +18,7 @@ impl Node {
         }
         let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
         match input {
-            MembershipInput::Echoes { echoes } => {
-                for echo in echoes {
-                    let accepted = self.peers.get(&echo.peer).and_then(|peer| peer.handshake.accepted());
-                    let member = membership.view.as_ref().is_some_and(|view| view.has(echo.peer, echo.incarnation));
-                    if member && accepted == Some(echo.incarnation) {
-                        membership.lease.echoed(echo.peer, echo.sent_ns, now);
-                        membership.lease_stale = true;
-                    }
-                }
-                Ok(())
-            }
+            MembershipInput::Echoes { echoes } => self.on_echoes(now, &echoes),
             MembershipInput::Bound { sequence, newest } => self.on_bound(now, sequence, &newest),
             MembershipInput::ClockStood { length_ns } => {
                 membership.lease.void(now);
@@ -54,6 +44,22 @@ impl Node {
             }
             MembershipInput::ConfirmFenced { peer } => self.confirm_fenced(now, peer),
         }
+    }
+
+    pub(super) fn on_echoes(&mut self, now: Now, echoes: &[Echo]) -> Result<(), Refusal> {
+        if self.is_out_of_membership() {
+            return Err(Refusal::NoMembership);
+        }
+        let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
+        for echo in echoes {
+            let accepted = self.peers.get(&echo.peer).and_then(|peer| peer.handshake.accepted());
+            let member = membership.view.as_ref().is_some_and(|view| view.has(echo.peer, echo.incarnation));
+            if member && accepted == Some(echo.incarnation) {
+                membership.lease.echoed(echo.peer, echo.sent_ns, now);
+                membership.lease_stale = true;
+            }
+        }
+        Ok(())
     }
 
     /// Renews the lease, suspends when it has ended, stops when the grace is over too.

@@ -64,7 +64,8 @@ impl Node {
         let Some(view) = &membership.view else { return };
         let (number, members) = (view.id.number, view.set());
         let leader = members.first();
-        let rows = self.own_rows();
+        let own = membership.networks.reports.get(&local);
+        let fresh = own.is_none_or(|own| own.view != number || !self.own_rows_stand(own)).then(|| self.own_rows());
         let Some(membership) = &mut self.membership else { return };
         let networks = &mut membership.networks;
         if networks.leader != leader {
@@ -76,10 +77,9 @@ impl Node {
             networks.stable_since_ns = now.mono_ns;
             networks.judged = false;
         }
-        let own = networks.reports.get(&local);
-        let changed = own.is_none_or(|own| own.rows != rows || own.view != number);
-        if changed {
-            let version = own.map_or(1, |own| own.version.saturating_add(1));
+        let changed = fresh.is_some();
+        if let Some(rows) = fresh {
+            let version = networks.reports.get(&local).map_or(1, |own| own.version.saturating_add(1));
             networks.reports.insert(local, Connectivity { view: number, version, rows });
             networks.reports.retain(|id, _| members.contains(*id));
             networks.stable_since_ns = now.mono_ns;
@@ -294,21 +294,28 @@ impl Node {
 
     /// Whom this node hears in time on each of its networks, whatever the network carries.
     fn own_rows(&self) -> BTreeMap<NetworkId, (NodeSet, bool)> {
-        let local = self.config.local;
-        let attached = self.config.node(local).map(|node| node.networks.clone()).unwrap_or_default();
-        let row = |network: &NetworkId| {
-            let up = |peer: &crate::peer::Peer| {
-                peer.handshake.accepted().is_some()
-                    && peer.links.get(network).is_some_and(|link| link.state == LinkState::Up)
-            };
-            let mut row: NodeSet = self.peers.iter().filter(|(_, peer)| up(peer)).map(|(id, _)| *id).collect();
-            row.insert(local);
-            let broken = self
-                .membership
-                .as_ref()
-                .is_some_and(|membership| membership.networks.broken.get(network).copied().unwrap_or(false));
-            (*network, (row, broken))
+        self.attached().iter().map(|network| (*network, self.own_row(*network))).collect()
+    }
+
+    /// Whether a report of this node says what it measures now; asked at every input, so nothing is collected.
+    fn own_rows_stand(&self, report: &Connectivity) -> bool {
+        let attached = self.attached();
+        report.rows.len() == attached.len()
+            && attached.iter().all(|network| report.rows.get(network) == Some(&self.own_row(*network)))
+    }
+
+    fn attached(&self) -> &[NetworkId] {
+        self.config.node(self.config.local).map_or(&[], |node| &node.networks)
+    }
+
+    fn own_row(&self, network: NetworkId) -> (NodeSet, bool) {
+        let up = |peer: &crate::peer::Peer| {
+            peer.handshake.accepted().is_some()
+                && peer.links.get(&network).is_some_and(|link| link.state == LinkState::Up)
         };
-        attached.iter().map(row).collect()
+        let mut row: NodeSet = self.peers.iter().filter(|(_, peer)| up(peer)).map(|(id, _)| *id).collect();
+        row.insert(self.config.local);
+        let broken = self.membership.as_ref().and_then(|membership| membership.networks.broken.get(&network));
+        (row, broken.copied().unwrap_or(false))
     }
 }

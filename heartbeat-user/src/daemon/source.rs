@@ -175,7 +175,7 @@ impl NodeSource {
     }
 
     pub(super) fn view_now(&self) -> View {
-        self.snapshot().as_ref().map(view).unwrap_or_default()
+        self.snapshot().as_ref().map(|snapshot| view(snapshot, &self.memory)).unwrap_or_default()
     }
 
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
@@ -363,7 +363,7 @@ impl api::Source for NodeSource {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 config_digest: hex::encode(self.config.digest()),
             },
-            view: snapshot.as_ref().map(view).unwrap_or_default(),
+            view: snapshot.as_ref().map(|snapshot| view(snapshot, &self.memory)).unwrap_or_default(),
             regroup: snapshot.as_ref().map_or(Regroup { stage: Stage::Stabilized, sequence: 0 }, regroup),
             dataplane: self.dataplane(&counters),
             sender: self.sender(),
@@ -409,10 +409,12 @@ impl api::Source for NodeSource {
     }
 }
 
-fn view(snapshot: &Snapshot) -> View {
+/// The view, with the lease as it stands in NODE: a snapshot does not follow every renewal.
+fn view(snapshot: &Snapshot, memory: &Memory) -> View {
     let Some(membership) = &snapshot.membership else { return View::default() };
     let Some(view) = &membership.view else { return View::default() };
-    let left_ns = membership.lease_end_boot_ns.unwrap_or(0).saturating_sub(clock::boottime_ns());
+    let end_ns = memory.node.read(0).map_or(0, |node| node.lease_end_ns);
+    let left_ns = end_ns.saturating_sub(clock::boottime_ns());
     View {
         number: view.id.number,
         members: view.members.keys().map(|node| node.0).collect(),

@@ -6,7 +6,7 @@ use heartbeat_common::{
     ids,
     records::{NodeRecord, SequenceRecord},
 };
-use heartbeat_membership::{Action, Incarnation, Input, NetworkId, NodeId};
+use heartbeat_membership::{Action, Incarnation, Input, MembershipAction, NetworkId, NodeId};
 
 use super::{ACTIONS_PER_PASS, Loop, queue::Report};
 use crate::{
@@ -23,6 +23,7 @@ impl Loop {
             }
             let Some(action) = self.core.poll_action() else { return };
             self.recorder.action(&action);
+            self.changed |= shows(&action);
             match action {
                 Action::Send { peer, network, kind, body } => self.send(peer, network, kind.byte(), &body),
                 Action::AcceptIncarnation { peer, incarnation, next } => {
@@ -108,5 +109,18 @@ impl Loop {
             }
             Err(error) => self.report(Report::MessageTooLong { kind: error.kind, length: error.length }),
         }
+    }
+}
+
+/// Whether a snapshot looks different behind this action. A lease that is renewed does not, see there.
+fn shows(action: &Action) -> bool {
+    match action {
+        Action::Send { .. } | Action::Membership(MembershipAction::Lease { .. }) => false,
+        Action::AcceptIncarnation { .. }
+        | Action::ClearIncarnation { .. }
+        | Action::TakeIncarnation { .. }
+        | Action::Membership(_)
+        | Action::Event(_)
+        | Action::Stop => true,
     }
 }

@@ -14,39 +14,49 @@ use heartbeat_membership::{
 };
 
 use super::{Loop, queue::Report};
-use crate::dataplane::peers;
+use crate::{clock, dataplane::peers};
+
+/// Memory of a reading of the link records, kept from pass to pass.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    accepted: Vec<(u16, u64)>,
+    echoes: Vec<Echo>,
+    hung: Vec<u16>,
+}
 
 impl Loop {
     /// Feeds what only the link records tell: new echoes, controllers that are frozen, a clock of ours that stood still.
     pub(super) fn feed_link_records(&mut self) {
-        let mut echoes = Vec::new();
-        let mut hung = Vec::new();
-        for (node, incarnation) in self.accepted.clone() {
+        // What the core does in return may change who is accepted; the places that are iterated over here stay.
+        let mut reading = std::mem::take(&mut self.reading);
+        reading.accepted.extend(self.accepted.iter().map(|(node, incarnation)| (*node, *incarnation)));
+        for (node, incarnation) in reading.accepted.drain(..) {
             let mut echo_ns = 0;
             for network in 1..=ids::MAX_NETWORK {
                 let Some(link) = self.current_link(node, network) else { continue };
                 self.clock_watch.observe(ids::link_index(node, network), link.epoch, link.stamp_ns, link.sent_ns);
-                self.statistics.round_trips.observe(ids::link_index(node, network), &link);
                 if self.hang_watch.observe(node, incarnation, link.controller_beat, link.stamp_ns) {
-                    hung.push(node);
+                    reading.hung.push(node);
                 }
                 if self.counting.contains(&network) {
                     echo_ns = echo_ns.max(link.echo_sent_ns);
                 }
             }
             if echo_ns > self.echoed.insert(node, echo_ns).unwrap_or(0) {
-                echoes.push(Echo { peer: NodeId(node), incarnation: Incarnation(incarnation), sent_ns: echo_ns });
+                let incarnation = Incarnation(incarnation);
+                reading.echoes.push(Echo { peer: NodeId(node), incarnation, sent_ns: echo_ns });
             }
         }
         if let Some(length_ns) = self.clock_watch.stood_still() {
             self.feed(Input::Membership(MembershipInput::ClockStood { length_ns }));
         }
-        if !echoes.is_empty() {
-            self.feed(Input::Membership(MembershipInput::Echoes { echoes }));
+        if !reading.echoes.is_empty() {
+            reading.echoes = self.feed_echoes(reading.echoes);
         }
-        for node in hung {
+        for node in reading.hung.drain(..) {
             self.feed(Input::Membership(MembershipInput::PeerHung { peer: NodeId(node) }));
         }
+        self.reading = reading;
     }
 
     /// The record of a link, if it is of the incarnation that is accepted.
@@ -71,6 +81,11 @@ impl Loop {
                 self.feed(Input::Membership(MembershipInput::Bound { sequence, newest }));
             }
             MembershipAction::Lease { end_boot_ns } => {
+                let node = &self.dataplane.memory.node;
+                let before = node.word(0, std::mem::offset_of!(NodeRecord, lease_end_ns));
+                let before_ns = before.map_or(0, |word| word.load(Ordering::Relaxed));
+                // A lease that goes on is no news: status reads its end from NODE.
+                self.changed |= end_boot_ns == 0 || before_ns <= clock::boottime_ns();
                 self.set_node(std::mem::offset_of!(NodeRecord, lease_end_ns), end_boot_ns);
             }
             MembershipAction::Install(view) => {

@@ -23,6 +23,7 @@ impl Loop {
             Order::FormForced => MembershipInput::FormForced,
             Order::ClearQuarantine(node) => MembershipInput::ClearQuarantine { peer: NodeId(node) },
         }));
+        self.changed = true;
         let after = self.core.snapshot().refused;
         let refusal = after.into_iter().find(|(reason, count)| before.get(reason) != Some(count));
         self.carried.push(Carried { ticket, refusal: refusal.map(|(reason, _)| reason) });

@@ -10,10 +10,17 @@ use crossbeam_queue::ArrayQueue;
 use heartbeat_membership::{Event, Refusal, Snapshot};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::reconfigure::Reconfiguration;
+
 /// Reports that may wait: every link of a node with 1,000 peers on two networks changing its state twice.
 pub const REPORTS: usize = 4_096;
 /// Commands that may wait: they come from operators and from the incarnation store.
 pub const COMMANDS: usize = 64;
+
+/// New settings that may wait: one is taken in every pass, and who sends them waits for the report.
+const RECONFIGURATIONS: usize = 2;
+/// What was replaced, and waits for a thread that may take its time to free it.
+const RETIRED: usize = 2 * RECONFIGURATIONS;
 
 /// What the rest of the program asks of the reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +56,11 @@ pub enum Order {
 pub enum Report {
     /// An event of the core.
     Event(Event),
+    /// New settings were taken over, or why not.
+    Reconfigured {
+        /// Why the kernel refused them.
+        failure: Option<String>,
+    },
     /// An order was carried out, or refused; what it raised was reported before.
     Carried {
         /// The ticket of the order.
@@ -98,6 +110,8 @@ pub struct Mailbox {
     incarnation_needed: AtomicU64,
     epoch_needed: AtomicU32,
     stopped: AtomicBool,
+    reconfigurations: ArrayQueue<Box<Reconfiguration>>,
+    retired: ArrayQueue<Box<Reconfiguration>>,
     snapshot: ArrayQueue<Snapshot>,
 }
 
@@ -119,6 +133,8 @@ impl Mailbox {
             incarnation_needed: AtomicU64::new(0),
             epoch_needed: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
+            reconfigurations: ArrayQueue::new(RECONFIGURATIONS),
+            retired: ArrayQueue::new(RETIRED),
             snapshot: ArrayQueue::new(1),
         })
     }
@@ -135,6 +151,24 @@ impl Mailbox {
     #[must_use]
     pub fn commands_fd(&self) -> BorrowedFd<'_> {
         self.commands_wake.as_fd()
+    }
+
+    /// Hands new settings to the reactor, which reports when it has taken them over; false when too many wait already.
+    pub fn reconfigure(&self, reconfiguration: Box<Reconfiguration>) -> bool {
+        // What the reactor has replaced is freed here: its thread frees nothing large.
+        while self.retired.pop().is_some() {}
+        let accepted = self.reconfigurations.push(reconfiguration).is_ok();
+        let _woken = self.commands_wake.write(1);
+        accepted
+    }
+
+    pub(super) fn next_reconfiguration(&self) -> Option<Box<Reconfiguration>> {
+        self.reconfigurations.pop()
+    }
+
+    /// Keeps what was replaced until somebody else frees it; one too many is freed at once.
+    pub(super) fn retire(&self, reconfiguration: Box<Reconfiguration>) {
+        let _one_too_many = self.retired.push(reconfiguration);
     }
 
     pub(super) fn next_command(&self) -> Option<Command> {

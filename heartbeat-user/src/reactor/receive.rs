@@ -60,6 +60,11 @@ impl Receiver {
         }
         Self { inlets, buffer: Box::new([0; BUFFER_LENGTH]), control_keys: setup.control_keys.clone(), networks_of }
     }
+
+    /// Accepts control messages with these keys from now on; gives the ones before.
+    pub(super) fn swap_control_keys(&mut self, keys: &mut BTreeMap<u8, [u8; 32]>) {
+        std::mem::swap(&mut self.control_keys, keys);
+    }
 }
 
 impl Loop {
