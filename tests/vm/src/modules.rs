@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 
-/// What nodes need: interfaces, bridges between them, and rules that cut a bridge.
-pub const WANTED: [&str; 5] = ["veth", "bridge", "nf_tables", "virtio_pci", "virtio_net"];
+/// What nodes need: interfaces, bridges between them, and rules that cut a bridge; in the order in which they are loaded.
+/// `crc32c_generic` is what nf_tables sums with and does not name as a dependency.
+pub const WANTED: [&str; 7] =
+    ["veth", "bridge", "crc32c_generic", "nf_tables", "nft_meta_bridge", "virtio_pci", "virtio_net"];
 
 /// A kernel's modules, as depmod lists them.
 #[derive(Debug)]
