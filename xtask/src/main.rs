@@ -10,6 +10,7 @@ mod setup;
 mod sim;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 

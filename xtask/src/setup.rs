@@ -44,17 +44,23 @@ pub(crate) enum Scope {
     Nodes,
     /// The Debian package.
     Package,
-    /// Every test, and so everything.
+    /// Every test but those in virtual machines.
     AllTests,
+    /// Nodes in virtual machines.
+    Machines,
 }
 
 impl Scope {
     fn has_nodes(self) -> bool {
-        matches!(self, Self::Nodes | Self::AllTests)
+        matches!(self, Self::Nodes | Self::AllTests | Self::Machines)
     }
 
     fn has_package(self) -> bool {
         matches!(self, Self::Package | Self::AllTests)
+    }
+
+    fn has_machines(self) -> bool {
+        matches!(self, Self::Machines)
     }
 
     fn has_tests(self) -> bool {
@@ -145,6 +151,9 @@ fn look(scope: Scope) -> Result<Vec<Requirement>> {
     }
     if scope.has_nodes() && scope.has_tests() {
         requirements.extend(tools::for_testing_nodes());
+    }
+    if scope.has_machines() {
+        requirements.extend(tools::for_machines());
     }
     if !environment::is_root() && requirements.iter().any(Requirement::is_missing) {
         requirements.insert(0, tools::sudo());

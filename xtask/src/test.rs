@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
@@ -10,10 +10,14 @@ use crate::{
     exec::{command, exec},
     setup::{self, Ready, Scope},
     toolchain::TOOLCHAIN_VARIABLE,
+    vm,
 };
 
+/// Names the program that tests run as a node.
+pub(crate) const NODE_PROGRAM_VARIABLE: &str = "HEARTBEAT_PROGRAM";
+
 /// Tests that load programs, make namespaces and run nodes in them: as root. All other crates' tests need no privilege.
-const PRIVILEGED_PACKAGE: &str = "heartbeat-tests";
+const PRIVILEGED_PACKAGES: [&str; 2] = ["heartbeat-tests", "heartbeat-bench"];
 
 /// Compiled for the kernel: it has no tests of its own that this machine could run.
 const KERNEL_PACKAGE: &str = "heartbeat-ebpf";
@@ -24,6 +28,8 @@ pub(crate) struct Arguments {
     /// Which tests
     #[arg(value_enum, default_value_t = Kind::All)]
     kind: Kind,
+    #[command(flatten)]
+    machines: vm::Arguments,
     /// Passed on to `cargo nextest run`, such as a part of a test's name
     #[arg(last = true)]
     runner_arguments: Vec<String>,
@@ -37,14 +43,19 @@ enum Kind {
     Netns,
     /// The simulator's fixed seeds, which `unit` has too
     Sim,
-    /// All of them; what CI runs
+    /// Nodes in virtual machines: other kernels, and machines that stop as a whole
+    Vm,
+    /// All but virtual machines; what CI runs
     All,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let machines = &arguments.machines;
+    ensure!(arguments.kind == Kind::Vm || !machines.is_any(), "--kernel, --faults and --record go with `test vm`");
     let scope = match arguments.kind {
         Kind::Unit | Kind::Sim => Scope::UnitTests,
         Kind::Netns | Kind::All => Scope::AllTests,
+        Kind::Vm => return vm::run(machines, &arguments.runner_arguments),
     };
     let ready = setup::ensure(scope)?;
     test(&ready, arguments.kind, &arguments.runner_arguments)
@@ -71,12 +82,13 @@ fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
         return exec(nextest(ready, runner_arguments).args(["--workspace", "--exclude", KERNEL_PACKAGE]));
     }
     if with_unit {
-        let others = ["--workspace", "--exclude", KERNEL_PACKAGE, "--exclude", PRIVILEGED_PACKAGE];
-        exec(nextest(ready, runner_arguments).args(others))?;
+        let mut others = nextest(ready, runner_arguments);
+        others.args(["--workspace", "--exclude", KERNEL_PACKAGE]);
+        exec(others.args(PRIVILEGED_PACKAGES.iter().flat_map(|package| ["--exclude", package])))?;
     }
     if with_privileged {
         let mut nextest = nextest(ready, runner_arguments);
-        nextest.args(["--package", PRIVILEGED_PACKAGE]);
+        nextest.args(PRIVILEGED_PACKAGES.iter().flat_map(|package| ["--package", package]));
         if !environment::is_root() {
             // Cargo's way to start what it built through another program: only the tests run as root.
             nextest.env(runner_variable(), "sudo --preserve-env");
@@ -90,7 +102,7 @@ fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
 fn nextest(ready: &Ready, runner_arguments: &[String]) -> Command {
     let mut command = command("cargo");
     build_environment(&mut command, ready);
-    command.env("HEARTBEAT_PROGRAM", environment::target_directory().join("debug/heartbeat"));
+    command.env(NODE_PROGRAM_VARIABLE, environment::target_directory().join("debug/heartbeat"));
     command.args(["nextest", "run", "--no-tests=fail"]).args(runner_arguments);
     command
 }

@@ -12,13 +12,22 @@ struct Tool {
 const NODES: [Tool; 2] =
     [Tool { program: "ip", packages: &["iproute2"] }, Tool { program: "bpftool", packages: &["bpftool"] }];
 
-const TESTING_NODES: [Tool; 6] = [
+const TESTING_NODES: [Tool; 7] = [
     Tool { program: "nft", packages: &["nftables"] },
     Tool { program: "ethtool", packages: &["ethtool"] },
     Tool { program: "tcpdump", packages: &["tcpdump"] },
     Tool { program: "ping", packages: &["iputils-ping"] },
     Tool { program: "tshark", packages: &["tshark"] },
+    Tool { program: "stress-ng", packages: &["stress-ng"] },
     Tool { program: "systemd-analyze", packages: &["systemd"] },
+];
+
+/// `nft` and `ip` go into the machines; the others make and run them. `setpriv` is a part of every Debian.
+const MACHINES: [Tool; 4] = [
+    Tool { program: "qemu-system-x86_64", packages: &["qemu-system-x86"] },
+    Tool { program: "depmod", packages: &["kmod"] },
+    Tool { program: "nft", packages: &["nftables"] },
+    Tool { program: "objcopy", packages: &["binutils"] },
 ];
 
 /// What a cluster in network namespaces needs.
@@ -29,6 +38,11 @@ pub(super) fn for_nodes() -> Vec<Requirement> {
 /// What tests of it need beside that.
 pub(super) fn for_testing_nodes() -> Vec<Requirement> {
     TESTING_NODES.iter().map(requirement).collect()
+}
+
+/// What virtual machines need beside that.
+pub(super) fn for_machines() -> Vec<Requirement> {
+    MACHINES.iter().map(requirement).collect()
 }
 
 /// Runs every test in a process of its own, and ends one that hangs.
