@@ -127,9 +127,14 @@ pub fn map<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, LoadError>
 pub fn program_error(program: &'static str, error: &ProgramError) -> LoadError {
     /// The verdict stands at the end; above it are the instructions that led there.
     const LINES: usize = 20;
+    /// An answer that needs no instructions to be understood: PREEMPT_RT kernels have no timers for programs.
+    const NO_TIMERS: &str = "bpf_timer cannot be used for PREEMPT_RT";
     if let ProgramError::LoadError { io_error, verifier_log } = error {
         let log = verifier_log.to_string();
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        if let Some(line) = lines.iter().find(|line| line.contains(NO_TIMERS)) {
+            return LoadError::Program { program, reason: io_error.to_string(), log: (*line).to_owned() };
+        }
         let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
         return LoadError::Program { program, reason: io_error.to_string(), log: tail };
     }
