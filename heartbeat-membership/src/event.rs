@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Incarnation, NetworkId, NodeId};
+use crate::evidence::{LinkEvidence, StageTime, SurvivorReport, VoteCount};
+use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 use crate::input::StallSource;
 use crate::membership::HaltReason;
 use crate::message::regroup::Reason;
@@ -68,6 +69,28 @@ pub enum EventId {
     RemovalSafe,
     /// The lease ended: this node may not act until it is renewed.
     Suspended,
+    /// This node stopped: another cluster was formed on the operator's word.
+    Superseded,
+    /// A peer runs a configuration that is neither this node's nor the one staged here: it is refused.
+    ConfigDiffers,
+    /// A peer's kernel records have another version.
+    AbiDiffers,
+    /// Two machines run as one node.
+    DuplicateId,
+    /// A node is kept out because it was removed too often.
+    Quarantined,
+    /// A node that is kept out asked to be let in.
+    QuarantineRefused,
+    /// A node is not kept out any more.
+    QuarantineReleased,
+    /// A configuration was staged here, taken back, or refused.
+    ConfigStaged,
+    /// All members have changed to another configuration.
+    ConfigInstalled,
+    /// This node holds the witness.
+    WitnessTaken,
+    /// This node held the witness, and another does now.
+    WitnessLost,
 }
 
 /// How urgent an event is.
@@ -167,6 +190,16 @@ pub enum Detail {
         decider: NodeId,
         /// The rule by which the survivors are a quorum.
         rule: Rule,
+        /// The count behind the rule.
+        votes: VoteCount,
+        /// Regroup sequence.
+        sequence: u64,
+        /// What each survivor reported, ascending by node.
+        survivors: Vec<SurvivorReport>,
+        /// Each link to the node as it stood here when this node was bound against it, ascending by network.
+        links: Vec<LinkEvidence>,
+        /// Stages of the regroup, in order.
+        stages: Vec<StageTime>,
     },
     /// Of 9007.
     Installed {
@@ -182,6 +215,12 @@ pub enum Detail {
         sequence: u64,
         /// When the regroup began.
         began_ns: u64,
+        /// The count behind the rule.
+        votes: VoteCount,
+        /// Stages of the regroup, in order.
+        stages: Vec<StageTime>,
+        /// The view was formed on the operator's word and has no majority.
+        forced: bool,
     },
     /// Of 9008.
     Safe {
@@ -191,6 +230,10 @@ pub enum Detail {
         newest_ns: u64,
         /// What guarantees that it has stopped.
         enforced: Enforcement,
+        /// When its lease had certainly ended.
+        lease_over_ns: u64,
+        /// When it had certainly stopped; later than now where the operator confirmed.
+        due_ns: u64,
     },
     /// Of 1006, 1177 and 9009.
     Stopped {
@@ -203,6 +246,66 @@ pub enum Detail {
     Hung {
         /// The incarnation that hangs.
         incarnation: Incarnation,
+    },
+    /// Of 9012.
+    ConfigDiffers {
+        /// Digest of the configuration here.
+        ours: ConfigDigest,
+        /// Digest of the one that is staged here.
+        our_staged: Option<ConfigDigest>,
+        /// Digest of the peer's.
+        theirs: ConfigDigest,
+        /// Digest of the one that is staged there.
+        their_staged: Option<ConfigDigest>,
+    },
+    /// Of 9013.
+    AbiDiffers {
+        /// Version of the kernel records here.
+        ours: u32,
+        /// Version of the peer's.
+        theirs: u32,
+    },
+    /// Of 9014.
+    Duplicate {
+        /// The incarnation that is in the view.
+        running: Incarnation,
+        /// The later one, which is refused.
+        refused: Incarnation,
+    },
+    /// Of 9015 and 9016.
+    Quarantined {
+        /// Until when.
+        until_ns: u64,
+    },
+    /// Of 9017.
+    Released {
+        /// On the operator's word, before its time.
+        by_operator: bool,
+    },
+    /// Of 9018.
+    Staged {
+        /// Digest of the configuration in force.
+        current: ConfigDigest,
+        /// Digest of the one that was staged, taken back, or refused.
+        staged: ConfigDigest,
+        /// Why it was refused; absent where it was not.
+        refused: Option<String>,
+    },
+    /// Of 9019.
+    ConfigInstalled {
+        /// Digest before.
+        from: ConfigDigest,
+        /// Digest now.
+        to: ConfigDigest,
+    },
+    /// Of 9020 and 9021.
+    Witness {
+        /// The newest epoch.
+        epoch: u64,
+        /// Who holds it; absent where that is not known.
+        holder: Option<NodeId>,
+        /// The view that it was taken for.
+        record_view: u64,
     },
 }
 
@@ -237,7 +340,7 @@ pub struct UnknownEvent(pub u16);
 
 impl EventId {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 29] = [
         Self::InterfaceUp,
         Self::InterfaceUnreachable,
         Self::InterfaceFailed,
@@ -256,6 +359,17 @@ impl EventId {
         Self::ViewInstalled,
         Self::RemovalSafe,
         Self::Suspended,
+        Self::Superseded,
+        Self::ConfigDiffers,
+        Self::AbiDiffers,
+        Self::DuplicateId,
+        Self::Quarantined,
+        Self::QuarantineRefused,
+        Self::QuarantineReleased,
+        Self::ConfigStaged,
+        Self::ConfigInstalled,
+        Self::WitnessTaken,
+        Self::WitnessLost,
     ];
 
     /// The number that operators know.
@@ -280,6 +394,17 @@ impl EventId {
             Self::ViewInstalled => 9007,
             Self::RemovalSafe => 9008,
             Self::Suspended => 9009,
+            Self::Superseded => 5396,
+            Self::ConfigDiffers => 9012,
+            Self::AbiDiffers => 9013,
+            Self::DuplicateId => 9014,
+            Self::Quarantined => 9015,
+            Self::QuarantineRefused => 9016,
+            Self::QuarantineReleased => 9017,
+            Self::ConfigStaged => 9018,
+            Self::ConfigInstalled => 9019,
+            Self::WitnessTaken => 9020,
+            Self::WitnessLost => 9021,
         }
     }
 
@@ -305,6 +430,17 @@ impl EventId {
             Self::ViewInstalled => "view_installed",
             Self::RemovalSafe => "removal_safe",
             Self::Suspended => "suspended",
+            Self::Superseded => "superseded",
+            Self::ConfigDiffers => "config_differs",
+            Self::AbiDiffers => "abi_differs",
+            Self::DuplicateId => "duplicate_id",
+            Self::Quarantined => "quarantined",
+            Self::QuarantineRefused => "quarantine_refused",
+            Self::QuarantineReleased => "quarantine_released",
+            Self::ConfigStaged => "config_staged",
+            Self::ConfigInstalled => "config_installed",
+            Self::WitnessTaken => "witness_taken",
+            Self::WitnessLost => "witness_lost",
         }
     }
 
@@ -318,14 +454,26 @@ impl EventId {
             | Self::NodeLeft
             | Self::NodeJoined
             | Self::ViewInstalled
-            | Self::RemovalSafe => Severity::Info,
-            Self::LinkLost | Self::LocalStall | Self::InterfaceUnreachable => Severity::Warning,
+            | Self::RemovalSafe
+            | Self::AbiDiffers
+            | Self::QuarantineReleased
+            | Self::ConfigStaged
+            | Self::ConfigInstalled
+            | Self::WitnessTaken => Severity::Info,
+            Self::LinkLost
+            | Self::LocalStall
+            | Self::InterfaceUnreachable
+            | Self::Quarantined
+            | Self::QuarantineRefused
+            | Self::WitnessLost => Severity::Warning,
             Self::ControllerHung
             | Self::Suspended
             | Self::InterfaceFailed
             | Self::NetworkPartitioned
-            | Self::NetworkDown => Severity::Error,
-            Self::NodeRemoved | Self::QuorumLost | Self::Pruned => Severity::Critical,
+            | Self::NetworkDown
+            | Self::ConfigDiffers
+            | Self::DuplicateId => Severity::Error,
+            Self::NodeRemoved | Self::QuorumLost | Self::Pruned | Self::Superseded => Severity::Critical,
         }
     }
 }

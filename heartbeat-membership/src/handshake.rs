@@ -79,6 +79,10 @@ impl Handshake {
         self.accepted = Some(incarnation);
     }
 
+    pub(crate) fn set_repeat_ns(&mut self, repeat_ns: u64) {
+        self.repeat_ns = repeat_ns;
+    }
+
     pub(crate) fn accepted(&self) -> Option<Incarnation> {
         self.accepted
     }

@@ -11,6 +11,7 @@ use crate::ids::NodeId;
 use crate::nodeset::NodeSet;
 use crate::quorum::Votes;
 use crate::time::{MILLISECOND_NS, Now};
+use crate::witness::Proof;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Lease {
@@ -61,24 +62,38 @@ impl Lease {
         self.end_boot_ns = None;
     }
 
-    /// Computes the end anew. `witness_ns` is the start of the last successful renewal, where there is a witness.
+    /// Computes the end anew, with what the witness is worth.
     pub(crate) fn renew(
         &mut self,
         now: Now,
         local: NodeId,
         members: &NodeSet,
         votes: &Votes,
-        witness_ns: Option<u64>,
+        witness: Option<Proof>,
         length_ns: u64,
     ) {
         self.offsets.observe(now);
-        let since_ns = self.quorum_since(now, local, members, votes, witness_ns);
+        let since_ns = self.quorum_since(now, local, members, votes, witness);
         self.end_boot_ns = since_ns.map(|since_ns| self.offsets.to_boot(since_ns).saturating_add(length_ns));
     }
 
     /// End of the lease in `CLOCK_BOOTTIME`; `None` if there never was a quorum of echoes.
     pub(crate) fn end_boot_ns(&self) -> Option<u64> {
         self.end_boot_ns
+    }
+
+    /// Send times before this prove nothing.
+    pub(crate) fn floor_ns(&self) -> u64 {
+        self.floor_ns
+    }
+
+    /// Whether this vote of the witness has not lapsed.
+    pub(crate) fn covers(&self, proof: &Proof, now: Now, length_ns: u64) -> bool {
+        let since_ns = match proof.with {
+            Some(holder) => self.echoes.get(&holder).map_or(0, |sent_ns| proof.since_ns.min(*sent_ns)),
+            None => proof.since_ns,
+        };
+        since_ns != 0 && now.boot_ns < self.offsets.to_boot(since_ns).saturating_add(length_ns)
     }
 
     pub(crate) fn is_valid(&self, now: Now) -> bool {
@@ -91,7 +106,7 @@ impl Lease {
         local: NodeId,
         members: &NodeSet,
         votes: &Votes,
-        witness_ns: Option<u64>,
+        witness: Option<Proof>,
     ) -> Option<u64> {
         let mut counted = NodeSet::of(local);
         if !members.contains(local) {
@@ -104,7 +119,11 @@ impl Lease {
         proofs.clear();
         let of_members = self.echoes.iter().filter(|(id, _)| members.contains(**id));
         proofs.extend(of_members.map(|(id, sent_ns)| (*sent_ns, Some(*id))));
-        proofs.extend(witness_ns.filter(|since_ns| *since_ns >= self.floor_ns).map(|since_ns| (since_ns, None)));
+        let with = witness.and_then(|proof| match proof.with {
+            Some(holder) => self.echoes.get(&holder).map(|sent_ns| proof.since_ns.min(*sent_ns)),
+            None => Some(proof.since_ns),
+        });
+        proofs.extend(with.map(|since_ns| (since_ns, None)));
         proofs.sort_unstable_by(|a, b| b.cmp(a));
         let mut with_witness = false;
         for (since_ns, who) in proofs.drain(..) {
@@ -168,9 +187,9 @@ mod tests {
         (1..=nodes).map(NodeId).collect()
     }
 
-    fn end(lease: &mut Lease, now: Now, nodes: u16, witness_ns: Option<u64>) -> Option<u64> {
-        let arbiter = if witness_ns.is_some() { Arbiter::Witness } else { Arbiter::Majority };
-        lease.renew(now, NodeId(1), &members(nodes), &votes(nodes, arbiter), witness_ns, 9 * S);
+    fn end(lease: &mut Lease, now: Now, nodes: u16, witness: Option<Proof>) -> Option<u64> {
+        let arbiter = if witness.is_some() { Arbiter::Witness } else { Arbiter::Majority };
+        lease.renew(now, NodeId(1), &members(nodes), &votes(nodes, arbiter), witness, 9 * S);
         lease.end_boot_ns().map(|end_ns| end_ns / S)
     }
 
@@ -216,7 +235,13 @@ mod tests {
     fn alone_with_a_quorum_it_counts_from_now_and_the_witness_counts_from_its_renewal() {
         let mut lease = Lease::new(at(10), 10 * S);
         assert_eq!(end(&mut lease, at(30), 1, None), Some(39));
-        assert_eq!(end(&mut lease, at(30), 2, Some(25 * S)), Some(34));
-        assert_eq!(end(&mut lease, at(30), 2, Some(5 * S)), None);
+        let held = |since_ns| Some(Proof { since_ns, with: None });
+        assert_eq!(end(&mut lease, at(30), 2, held(25 * S)), Some(34));
+        // Held by another, it counts no longer than that one's echoes.
+        let with = Proof { since_ns: 25 * S, with: Some(NodeId(2)) };
+        assert_eq!(end(&mut lease, at(30), 2, Some(with)), None);
+        lease.echoed(NodeId(2), 22 * S, at(30));
+        assert_eq!(end(&mut lease, at(30), 2, Some(with)), Some(31));
+        assert!(lease.covers(&with, at(30), 9 * S) && !lease.covers(&with, at(31), 9 * S));
     }
 }

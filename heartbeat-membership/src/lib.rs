@@ -49,6 +49,7 @@ pub mod action;
 mod cause;
 pub mod config;
 pub mod event;
+pub mod evidence;
 mod handshake;
 pub mod ids;
 pub mod input;
@@ -67,13 +68,16 @@ pub mod quorum;
 pub mod refusal;
 pub mod regroup;
 pub mod snapshot;
+pub mod staging;
 pub mod time;
 pub mod view;
 mod window;
+pub mod witness;
 
 pub use action::Action;
 pub use config::{ConfigError, CoreConfig, NetworkConfig, NetworkRole, NodeConfig, Timing};
 pub use event::{Cause, Detail, Enforcement, Event, EventId, Severity};
+pub use evidence::{LinkEvidence, LinkVerdict, StageTime, SurvivorReport, VoteCount};
 pub use ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 pub use input::{
     AdoptedLink, AdoptedPeer, ControlMessage, Identity, Input, LateVerdict, LocalStall, Restored, SilentVerdict,
@@ -81,7 +85,8 @@ pub use input::{
 };
 pub use link::LinkState;
 pub use membership::{
-    Echo, HaltReason, MembershipAction, MembershipInput, MembershipSnapshot, Newest, Record, Settings,
+    Echo, HaltReason, MembershipAction, MembershipInput, MembershipSnapshot, Newest, Record, Removal, Settings,
+    StagedSnapshot,
 };
 pub use message::{Kind, NextSequences};
 pub use network_state::{InterfaceState, NetworkReport, NetworkState};
@@ -91,5 +96,7 @@ pub use quorum::{Arbiter, Rule, Votes};
 pub use refusal::Refusal;
 pub use regroup::Stage;
 pub use snapshot::{LinkSnapshot, PeerSnapshot, Snapshot};
+pub use staging::{StageError, Staged};
 pub use time::Now;
 pub use view::{View, ViewId};
+pub use witness::{WitnessAnswer, WitnessHolder, WitnessOutcome, WitnessRequest, WitnessSnapshot};

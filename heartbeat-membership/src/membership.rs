@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{CoreConfig, Timing};
-use crate::ids::{Incarnation, NetworkId, NodeId};
+use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 use crate::lease::Lease;
 use crate::network_state::NetworkReport;
 use crate::node::networks::Networks;
@@ -13,8 +13,10 @@ use crate::nodeset::NodeSet;
 use crate::quarantine::Quarantine;
 use crate::quorum::{Arbiter, Votes};
 use crate::regroup::{Regroup, Stage};
+use crate::staging::Staged;
 use crate::time::{MILLISECOND_NS, Now, SECOND_NS};
 use crate::view::{View, ViewId};
+use crate::witness::{MIN_RECORD_LEASE_NS, Witness, WitnessAnswer, WitnessRequest, WitnessSnapshot};
 
 /// What membership needs beside the configuration of the core.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,10 @@ pub struct Settings {
     pub stop_time_ns: u64,
     /// Highest form epoch that this node ever persisted; 0 = none.
     pub epoch: u32,
+    /// How long the witness's record must be unchanged before others take it, at least 5 s; ignored without a witness.
+    /// `grace` is at least twice as long then: whoever waits for the record is suspended meanwhile.
+    #[serde(default = "least_record_lease_ns")]
+    pub record_lease_ns: u64,
     /// The record of a controller that is being restarted, under the conditions of adoption.
     pub resume: Option<Record>,
 }
@@ -96,17 +102,27 @@ pub enum MembershipInput {
         /// The peer.
         peer: NodeId,
     },
-    /// The witness was renewed, or lost.
-    Witness {
-        /// Start of the last successful renewal, `CLOCK_MONOTONIC`; `None` = not held.
-        renewed_ns: Option<u64>,
-    },
+    /// The witness answered [`MembershipAction::Witness`], however late.
+    Witness(WitnessAnswer),
     /// The machine knows that its own interface is broken, or works again: carrier lost, address gone.
     InterfaceBroken {
         /// The network.
         network: NetworkId,
         /// Whether it is broken.
         broken: bool,
+    },
+    /// Whether hosts outside of the cluster answer on a network: the answer to [`MembershipAction::AskExternalHosts`].
+    ExternalHosts {
+        /// The network.
+        network: NetworkId,
+        /// `None` = there are none to ask, or they were not asked.
+        answer: Option<bool>,
+    },
+    /// The operator has put another configuration on this node; it waits until all members have the same. `None` takes
+    /// back what was staged. A configuration that the core refuses is told with 9018, and changes nothing.
+    Stage {
+        /// The configuration.
+        staged: Option<Box<Staged>>,
     },
     /// The operator says that all other nodes are off: form a view of this node alone, though it has no majority. Others
     /// join it. Refused while this node is in a view or bound to one.
@@ -166,6 +182,20 @@ pub enum MembershipAction {
     Install(View),
     /// Stop acting: run `on_quorum_lost`. [`crate::Action::TakeIncarnation`] follows.
     Halt(HaltReason),
+    /// Ask the witness, outside of the reactor, and feed [`MembershipInput::Witness`] with what comes of it.
+    Witness(WitnessRequest),
+    /// Find out whether hosts outside of the cluster (the gateway, ends of connections) answer on a network, outside of
+    /// the reactor, and feed [`MembershipInput::ExternalHosts`].
+    AskExternalHosts {
+        /// The network.
+        network: NetworkId,
+    },
+    /// The staged configuration with this digest is in force from here on, for the core already: switch to it. Peers that
+    /// are gone have been cleared by an action before this one; new ones are handshaken with afterwards.
+    SwitchConfig {
+        /// Digest of the configuration.
+        digest: ConfigDigest,
+    },
 }
 
 /// Why a node stopped.
@@ -205,8 +235,31 @@ pub struct MembershipSnapshot {
     pub bound: Option<ViewId>,
     /// Nodes that this one keeps out for flapping, and until when, `CLOCK_MONOTONIC` nanoseconds.
     pub quarantined: BTreeMap<NodeId, u64>,
-    /// States of networks and interfaces as the leader sees them; empty before the first judgement.
+    /// States of networks and interfaces as the leader sees them, who tells all members; empty before the first judgement.
     pub networks: BTreeMap<NetworkId, NetworkReport>,
+    /// Who leads the view: judges networks, lets nodes in, holds the witness's record.
+    pub leader: Option<NodeId>,
+    /// Removed nodes whose work may not be taken over yet.
+    pub removals: BTreeMap<NodeId, Removal>,
+    /// The witness, where there is one.
+    pub witness: Option<WitnessSnapshot>,
+    /// What waits to be installed, where anything does.
+    pub staged: Option<StagedSnapshot>,
+}
+
+/// A configuration that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedSnapshot {
+    /// Its digest.
+    pub digest: ConfigDigest,
+    /// Members of the view that have the same one staged, as far as the leader knows; this node alone elsewhere.
+    pub ready: Vec<NodeId>,
+    /// What it waits for, in words; empty where nothing stands in its way.
+    pub waits_for: String,
+}
+
+fn least_record_lease_ns() -> u64 {
+    MIN_RECORD_LEASE_NS
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -232,9 +285,13 @@ pub(crate) struct Membership {
     pub(crate) quarantine: Quarantine,
     pub(crate) persisted: Option<Record>,
     pub(crate) next_join_ns: u64,
+    pub(crate) next_config_ns: u64,
+    /// Timing before the last change of the configuration, until every member has gone over.
+    pub(crate) former_timing: Option<Timing>,
     pub(crate) next_form_ns: Option<u64>,
     pub(crate) next_poison_ns: BTreeMap<NodeId, u64>,
-    pub(crate) witness_ns: Option<u64>,
+    pub(crate) witness: Option<Witness>,
+    pub(crate) staged: Option<Staged>,
     /// Members of the view that left in order.
     pub(crate) left: NodeSet,
     /// Members whose controllers hang, and the incarnation that does.
@@ -250,7 +307,6 @@ pub(crate) struct Membership {
 
 impl Membership {
     pub(crate) fn new(config: &CoreConfig, settings: Settings, now: Now) -> Self {
-        let highest = config.nodes.iter().map(|node| node.id.0).max().unwrap_or(1);
         let resumed = settings.resume.clone().filter(|record| record.stage == Stage::Stabilized);
         let mut regroup = Regroup::new();
         let mut lease = Lease::new(now, now.mono_ns);
@@ -283,14 +339,17 @@ impl Membership {
             quarantine: Quarantine::default(),
             persisted: None,
             next_join_ns: now.mono_ns,
+            next_config_ns: now.mono_ns,
+            former_timing: None,
             next_form_ns: None,
             next_poison_ns: BTreeMap::new(),
-            witness_ns: None,
+            witness: (settings.arbiter == Arbiter::Witness).then(|| Witness::new(settings.record_lease_ns, now)),
+            staged: None,
             left: NodeSet::EMPTY,
             hung: BTreeMap::new(),
             strangers,
             lease_stale: true,
-            mask_bytes: usize::from(highest.div_ceil(8)),
+            mask_bytes: mask_bytes(config),
             settings,
         }
     }
@@ -305,6 +364,9 @@ impl Membership {
         self.started = now;
         self.installed = None;
         self.lease = Lease::new(now, now.mono_ns);
+        if let Some(witness) = &mut self.witness {
+            witness.void();
+        }
         self.began_ns = now.mono_ns;
         self.suspended_boot_ns = None;
         self.halted = false;
@@ -331,7 +393,12 @@ impl Membership {
         self.view.is_some() && !self.halted && self.strangers.is_empty() && self.lease.is_valid(now)
     }
 
-    pub(crate) fn snapshot(&self, now: Now) -> MembershipSnapshot {
+    pub(crate) fn snapshot(
+        &self,
+        now: Now,
+        witness_counts: bool,
+        staged: Option<StagedSnapshot>,
+    ) -> MembershipSnapshot {
         MembershipSnapshot {
             view: self.view.clone(),
             quorate: self.quorate(now),
@@ -342,6 +409,10 @@ impl Membership {
             bound: self.regroup.bound.as_ref().map(|view| view.id),
             quarantined: self.quarantine.standing(now),
             networks: self.networks.shown().clone(),
+            leader: self.members().first(),
+            removals: self.removals.iter().filter(|(_, removal)| !removal.silent).map(|(id, it)| (*id, *it)).collect(),
+            witness: self.witness.as_ref().map(|witness| witness.snapshot(witness_counts)),
+            staged,
         }
     }
 
@@ -359,6 +430,12 @@ impl Membership {
     }
 }
 
+/// Bytes of a mask that has room for every configured node.
+pub(crate) fn mask_bytes(config: &CoreConfig) -> usize {
+    let highest = config.nodes.iter().map(|node| node.id.0).max().unwrap_or(1);
+    usize::from(highest.div_ceil(8))
+}
+
 /// The votes that count in a view.
 pub(crate) fn electorate(votes: &Votes, view: Option<&View>) -> Votes {
     match view.filter(|view| view.forced) {
@@ -368,6 +445,17 @@ pub(crate) fn electorate(votes: &Votes, view: Option<&View>) -> Votes {
 }
 
 impl Timing {
+    /// Of each period the longer one: what holds whichever of two timings a node follows.
+    pub(crate) fn longest(&self, other: &Self) -> Self {
+        Self {
+            interval_ns: self.interval_ns.max(other.interval_ns),
+            late_after: self.late_after.max(other.late_after),
+            lost_after: self.lost_after.max(other.lost_after),
+            grace_ns: self.grace_ns.max(other.grace_ns),
+            hang_timeout_ns: self.hang_timeout_ns.max(other.hang_timeout_ns),
+        }
+    }
+
     /// Length of a lease: longer than the silence limit, for an echo is up to two intervals old when it counts.
     #[must_use]
     pub fn lease_ns(&self) -> u64 {

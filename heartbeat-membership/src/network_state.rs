@@ -49,6 +49,8 @@ pub struct Evidence {
     pub broken: NodeSet,
     /// Members that nobody hears on any network: perhaps dead, and a dead node's interfaces have not failed.
     pub suspects: NodeSet,
+    /// Where nobody talks: whether hosts outside of the cluster answer a member on this network.
+    pub outside: BTreeMap<NodeId, bool>,
 }
 
 /// States on one network.
@@ -69,8 +71,16 @@ impl Evidence {
             |id: NodeId| judged.iter().filter(|other| *other != id && self.talk(id, *other)).collect::<NodeSet>();
         let some_talk = judged.iter().any(|id| !partners(id).is_empty());
         let alone = judged.len() == 1;
-        let failed: NodeSet =
-            judged.iter().filter(|id| self.broken.contains(*id) || (some_talk && partners(*id).is_empty())).collect();
+        // Where nobody talks, hosts outside of the cluster tell: if some member reaches one, another that does not is to blame.
+        let reaches = |id: NodeId| self.outside.get(&id).copied();
+        let some_reach = !some_talk && judged.iter().any(|id| reaches(id) == Some(true));
+        let failed: NodeSet = judged
+            .iter()
+            .filter(|id| {
+                let cut_off = some_talk && partners(*id).is_empty();
+                self.broken.contains(*id) || cut_off || (some_reach && reaches(*id) == Some(false))
+            })
+            .collect();
         let rest = judged.without(&failed);
         let mut interfaces = BTreeMap::new();
         for id in self.members.iter() {
@@ -88,7 +98,7 @@ impl Evidence {
         }
         let state = if self.members.is_empty() {
             NetworkState::Unavailable
-        } else if judged.is_empty() || rest.is_empty() || (!some_talk && !alone && rest.len() > 1) {
+        } else if judged.is_empty() || rest.is_empty() || (!some_talk && !some_reach && !alone && rest.len() > 1) {
             NetworkState::Down
         } else if rest.iter().any(|id| interfaces.get(&id) == Some(&InterfaceState::Unreachable)) {
             NetworkState::Partitioned
@@ -167,6 +177,25 @@ mod tests {
         assert_eq!(states(&evidence), (NetworkState::Up, vec![Failed, Up]));
         evidence.broken = set(&[1, 2]);
         assert_eq!(states(&evidence), (NetworkState::Down, vec![Failed, Failed]));
+    }
+
+    #[test]
+    fn two_nodes_ask_hosts_outside() {
+        let with = |answers: &[(u16, bool)]| {
+            let mut evidence = without(2, &both(&[(1, 2)]));
+            evidence.outside = answers.iter().map(|(id, answer)| (NodeId(*id), *answer)).collect();
+            states(&evidence)
+        };
+        assert_eq!(with(&[(1, true), (2, false)]), (NetworkState::Up, vec![Up, Failed]));
+        assert_eq!(with(&[(1, false), (2, true)]), (NetworkState::Up, vec![Failed, Up]));
+        assert_eq!(with(&[(1, true), (2, true)]), (NetworkState::Partitioned, vec![Unreachable, Unreachable]));
+        assert_eq!(with(&[(1, false), (2, false)]), (NetworkState::Down, vec![Unreachable, Unreachable]));
+        // One answer alone locates nothing, but for a network that works somewhere.
+        assert_eq!(with(&[(1, false)]), (NetworkState::Down, vec![Unreachable, Unreachable]));
+        // While they talk, nobody's answer counts.
+        let mut sound = without(2, &[]);
+        sound.outside = [(NodeId(1), true), (NodeId(2), false)].into_iter().collect();
+        assert_eq!(states(&sound), (NetworkState::Up, vec![Up, Up]));
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod leave;
 pub(crate) mod networks;
 mod regrouping;
 mod rows;
+mod staging;
 mod verdicts;
+mod witnessing;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,14 +29,19 @@ use crate::message::Kind;
 use crate::mutation::Mutation;
 use crate::nonce::Nonces;
 use crate::peer::Peer;
+use crate::quorum::Arbiter;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
-use crate::time::Now;
+use crate::time::{Now, SECOND_NS};
 use crate::window::{Sequence, Window};
+use crate::witness::MIN_RECORD_LEASE_NS;
 
 /// Datagrams queued between two polls. The largest burst is three messages to 1023 peers on 8 networks; a driver that
 /// leaves more lying has lost them anyway.
 const MAX_QUEUED_SENDS: usize = 32_768;
+
+/// Pause between two events of one kind about one peer that others can cause at will.
+const SELDOM_NS: u64 = 60 * SECOND_NS;
 
 /// The core of one node. See the crate documentation for the loop that drives it.
 ///
@@ -51,6 +58,8 @@ pub struct Node {
     membership: Option<Membership>,
     last_stall: BTreeMap<crate::input::StallSource, LocalStall>,
     refused: BTreeMap<Refusal, u64>,
+    /// When an event that others can cause may be told again; an entry for each kind and configured peer at most.
+    next_event_ns: BTreeMap<(EventId, NodeId), u64>,
     actions: VecDeque<Action>,
     queued_sends: usize,
     stopped: bool,
@@ -79,6 +88,8 @@ pub enum Reason {
     Networks,
     /// It becomes safe to take over from this node.
     RemovalSafe(NodeId),
+    /// The witness is to be asked.
+    Witness,
 }
 
 impl Node {
@@ -112,6 +123,10 @@ impl Node {
         now: Now,
     ) -> Result<Self, ConfigError> {
         config.check()?;
+        let config = match &settings {
+            Some(settings) => patient(config, settings.arbiter, settings.record_lease_ns),
+            None => config,
+        };
         let repeat_ns = config.timing.hello_repeat_ns();
         let mut peers = BTreeMap::new();
         for node in config.nodes.iter().filter(|node| node.id != config.local) {
@@ -132,6 +147,7 @@ impl Node {
             mutation: None,
             last_stall: BTreeMap::new(),
             refused: BTreeMap::new(),
+            next_event_ns: BTreeMap::new(),
             actions: VecDeque::new(),
             queued_sends: 0,
             stopped: false,
@@ -235,7 +251,10 @@ impl Node {
                 .iter()
                 .map(|(id, peer)| peer.snapshot(*id, self.config.digest, self.config.abi))
                 .collect(),
-            membership: self.membership.as_ref().map(|membership| membership.snapshot(self.now)),
+            membership: self.membership.as_ref().map(|membership| {
+                let counts = membership.witness_counts(self.config.local, self.now, self.config.timing.lease_ns());
+                membership.snapshot(self.now, counts, self.staged_snapshot())
+            }),
             refused: self.refused.clone(),
         }
     }
@@ -314,6 +333,16 @@ impl Node {
         }));
     }
 
+    /// As [`Self::event`], at most once a minute for each kind and peer: what others can cause at will.
+    fn event_seldom(&mut self, now: Now, id: EventId, peer: NodeId, text: String, detail: Detail) {
+        let due_ns = self.next_event_ns.entry((id, peer)).or_default();
+        if now.mono_ns < *due_ns {
+            return;
+        }
+        *due_ns = now.mono_ns.saturating_add(SELDOM_NS);
+        self.event(now, id, Some(peer), None, text, detail);
+    }
+
     fn view_number(&self) -> u64 {
         self.membership.as_ref().map_or(0, Membership::view_number)
     }
@@ -325,6 +354,16 @@ impl Node {
     fn network_name(&self, network: NetworkId) -> String {
         self.config.network(network).map_or_else(|| network.to_string(), |network| network.name.clone())
     }
+}
+
+/// With a witness a node that waits for the record is suspended meanwhile: for as long as its holder may keep it, for the
+/// looks before that, and for the operation.
+pub(super) fn patient(mut config: CoreConfig, arbiter: Arbiter, record_lease_ns: u64) -> CoreConfig {
+    if arbiter == Arbiter::Witness {
+        let least_ns = record_lease_ns.max(MIN_RECORD_LEASE_NS).saturating_mul(2);
+        config.timing.grace_ns = config.timing.grace_ns.max(least_ns);
+    }
+    config
 }
 
 /// Kinds of 20 and above: only the accepted incarnation, each sequence number once, none from before the handshake.

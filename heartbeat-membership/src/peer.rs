@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeConfig;
+use crate::evidence::{LinkEvidence, LinkVerdict};
 use crate::handshake::Handshake;
 use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 use crate::input::AdoptedPeer;
@@ -23,6 +24,8 @@ pub(crate) struct Peer {
     /// Stamp of the newest heartbeat that ended a silence.
     pub(crate) heard_again_ns: u64,
     pub(crate) spoken: Option<Spoken>,
+    /// The last verdict against each link, for as long as its incarnation counts.
+    pub(crate) verdicts: BTreeMap<NetworkId, LinkVerdict>,
 }
 
 /// What the peer said about itself in a fresh answer.
@@ -45,7 +48,19 @@ impl Peer {
             windows: BTreeMap::new(),
             heard_again_ns: 0,
             spoken: None,
+            verdicts: BTreeMap::new(),
         }
+    }
+
+    /// How its links stand, as evidence.
+    pub(crate) fn evidence(&self) -> Vec<LinkEvidence> {
+        let link = |(network, link): (&NetworkId, &Link)| LinkEvidence {
+            network: *network,
+            state: link.state,
+            since_ns: link.since_ns,
+            verdict: self.verdicts.get(network).copied(),
+        };
+        self.links.iter().map(link).collect()
     }
 
     pub(crate) fn adopt(&mut self, adopted: &AdoptedPeer, now_ns: u64) {
@@ -64,6 +79,7 @@ impl Peer {
     pub(crate) fn reset_links(&mut self, now_ns: u64, slack_ns: u64) {
         self.links.values_mut().for_each(|link| link.reset(now_ns, slack_ns));
         self.heard_again_ns = 0;
+        self.verdicts.clear();
     }
 
     pub(crate) fn start_windows(&mut self, next: &[NextSequences]) {

@@ -27,28 +27,48 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// A node was removed without having left.
-    pub(crate) fn removed(&mut self, id: NodeId, configured: &NodeSet, votes: &Votes, now: Now) {
+    /// A node was removed without having left; until when it is kept out if that was once too often.
+    pub(crate) fn removed(&mut self, id: NodeId, configured: &NodeSet, votes: &Votes, now: Now) -> Option<u64> {
         let recent = self.removals.entry(id).or_default();
         recent.retain(|at_ns| at_ns.saturating_add(WINDOW_NS) > now.mono_ns);
         recent.push(now.mono_ns);
         if recent.len() < REMOVALS {
-            return;
+            return None;
         }
         recent.clear();
         let out: NodeSet = self.standing(now).into_keys().chain([id]).collect();
-        if votes.quorum(&configured.without(&out), true).holds() {
-            self.until_ns.insert(id, now.mono_ns.saturating_add(DURATION_NS));
+        if !votes.quorum(&configured.without(&out), true).holds() {
+            return None;
         }
+        let until_ns = now.mono_ns.saturating_add(DURATION_NS);
+        self.until_ns.insert(id, until_ns);
+        Some(until_ns)
     }
 
-    pub(crate) fn keeps_out(&self, id: NodeId, now: Now) -> bool {
-        self.until_ns.get(&id).is_some_and(|until_ns| *until_ns > now.mono_ns)
+    /// Until when a node is kept out, if it is.
+    pub(crate) fn keeps_out(&self, id: NodeId, now: Now) -> Option<u64> {
+        self.until_ns.get(&id).copied().filter(|until_ns| *until_ns > now.mono_ns)
     }
 
-    pub(crate) fn clear(&mut self, id: NodeId) {
+    /// Lets a node in again; whether it was kept out.
+    pub(crate) fn clear(&mut self, id: NodeId) -> bool {
         self.removals.remove(&id);
-        self.until_ns.remove(&id);
+        self.until_ns.remove(&id).is_some()
+    }
+
+    /// Takes those whose time is over.
+    pub(crate) fn take_released(&mut self, now: Now) -> Vec<NodeId> {
+        let over = self.until_ns.iter().filter(|(_, until_ns)| **until_ns <= now.mono_ns);
+        let over: Vec<_> = over.map(|(id, _)| *id).collect();
+        over.iter().for_each(|id| {
+            self.until_ns.remove(id);
+        });
+        over
+    }
+
+    /// When the next one's time is over.
+    pub(crate) fn next_release_ns(&self) -> Option<u64> {
+        self.until_ns.values().min().copied()
     }
 
     /// Who is kept out, and until when.
@@ -87,21 +107,23 @@ mod tests {
 
     fn flap(quarantine: &mut Quarantine, id: u16, times: &[u64], nodes: u16) {
         let (configured, votes) = cluster(nodes);
-        times.iter().for_each(|seconds| quarantine.removed(NodeId(id), &configured, &votes, at(*seconds)));
+        for seconds in times {
+            quarantine.removed(NodeId(id), &configured, &votes, at(*seconds));
+        }
     }
 
     #[test]
     fn three_removals_within_an_hour_keep_a_node_out_for_two() {
         let mut quarantine = Quarantine::default();
         flap(&mut quarantine, 3, &[10, 3_600], 5);
-        assert!(!quarantine.keeps_out(NodeId(3), at(3_601)));
+        assert!(quarantine.keeps_out(NodeId(3), at(3_601)).is_none());
         flap(&mut quarantine, 3, &[3_609], 5);
-        assert!(quarantine.keeps_out(NodeId(3), at(3_610)));
-        assert!(quarantine.keeps_out(NodeId(3), at(3_609 + 7_199)));
-        assert!(!quarantine.keeps_out(NodeId(3), at(3_609 + 7_200)));
+        assert!(quarantine.keeps_out(NodeId(3), at(3_610)).is_some());
+        assert!(quarantine.keeps_out(NodeId(3), at(3_609 + 7_199)).is_some());
+        assert!(quarantine.keeps_out(NodeId(3), at(3_609 + 7_200)).is_none());
         let mut slow = Quarantine::default();
         flap(&mut slow, 3, &[10, 2_000, 3_611], 5);
-        assert!(!slow.keeps_out(NodeId(3), at(3_612)));
+        assert!(slow.keeps_out(NodeId(3), at(3_612)).is_none());
     }
 
     #[test]
@@ -109,9 +131,9 @@ mod tests {
         let mut quarantine = Quarantine::default();
         flap(&mut quarantine, 3, &[1, 2, 3], 5);
         quarantine.clear(NodeId(3));
-        assert!(!quarantine.keeps_out(NodeId(3), at(4)));
+        assert!(quarantine.keeps_out(NodeId(3), at(4)).is_none());
         flap(&mut quarantine, 3, &[5, 6], 5);
-        assert!(!quarantine.keeps_out(NodeId(3), at(7)));
+        assert!(quarantine.keeps_out(NodeId(3), at(7)).is_none());
     }
 
     #[test]

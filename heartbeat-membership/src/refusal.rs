@@ -52,6 +52,10 @@ pub enum Refusal {
     Quarantined,
     /// A poison that means another incarnation.
     OtherIncarnation,
+    /// A staged configuration that cannot be installed in one step, or not now.
+    BadStage,
+    /// A later incarnation of a member that goes on beating: a second machine with its id.
+    DuplicateId,
     /// The core has stopped.
     Stopped,
     /// A datagram was not queued because the driver did not poll.

@@ -5,14 +5,19 @@ use serde::{Deserialize, Serialize};
 pub mod connectivity;
 pub mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::ids::{Incarnation, NodeId};
+use crate::evidence::{LinkEvidence, StageTime};
+use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
+use crate::link::LinkState;
 use crate::message::regroup::{Decision, Reason, Regroup as Message};
 use crate::nodeset::NodeSet;
 use crate::view::{View, ViewId};
 
 pub use stage::{Stage, StageEvent};
+
+/// Stages that are remembered as evidence: five of each of a dozen restarts.
+const STAGES: usize = 64;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Regroup {
@@ -48,8 +53,20 @@ pub(crate) struct Regroup {
     pub(crate) newest: BTreeMap<NodeId, u64>,
     /// The same of other survivors, translated to this node's clock: never earlier than the truth.
     pub(crate) reports: BTreeMap<(NodeId, NodeId), u64>,
+    /// Networks on which survivors still heard a node that the decision leaves out: bit 0 = network 1.
+    pub(crate) heard_on: BTreeMap<(NodeId, NodeId), u8>,
+    /// Links to nodes that a decision leaves out, as they stood when it was accepted here.
+    pub(crate) links: BTreeMap<NodeId, Vec<LinkEvidence>>,
+    /// Stages entered since the regroup began, the newest ones.
+    pub(crate) stages: VecDeque<StageTime>,
+    /// The configuration that comes with [`Self::bound`], if another one does.
+    pub(crate) bound_config: Option<ConfigDigest>,
     /// Which row goes first into the next message, where they do not all fit.
     pub(crate) rotation: usize,
+    /// As decider: the number of a decision that rests on the witness, which must be written there first.
+    pub(crate) promise: Option<u64>,
+    /// Number of the view that [`Self::reached`] is about once it was installed; 0 = none.
+    pub(crate) installed: u64,
     /// Something changed that others should know at once.
     pub(crate) dirty: bool,
 }
@@ -84,7 +101,13 @@ impl Regroup {
             highest_bound: 0,
             newest: BTreeMap::new(),
             reports: BTreeMap::new(),
+            heard_on: BTreeMap::new(),
+            links: BTreeMap::new(),
+            stages: VecDeque::new(),
+            bound_config: None,
             rotation: 0,
+            promise: None,
+            installed: 0,
             dirty: false,
         }
     }
@@ -103,6 +126,8 @@ impl Regroup {
     pub(crate) fn begin(&mut self, sequence: u64, reason: Reason, trigger: Option<NodeId>, now_ns: u64) {
         if !self.is_active() {
             self.began_ns = now_ns;
+            self.stages.clear();
+            self.links.clear();
             self.forget_outsiders();
         }
         self.sequence = sequence;
@@ -112,6 +137,8 @@ impl Regroup {
         self.rows.clear();
         self.may_form = NodeSet::EMPTY;
         self.reached = [NodeSet::EMPTY; 4];
+        self.promise = None;
+        self.installed = 0;
         self.decision = None;
         self.next_tick_ns = now_ns;
         self.step(StageEvent::Begin, now_ns);
@@ -128,6 +155,10 @@ impl Regroup {
         if stage != self.stage || event == StageEvent::Begin {
             self.stage = stage;
             self.stage_since_ns = now_ns;
+            if self.stages.len() >= STAGES {
+                self.stages.pop_front();
+            }
+            self.stages.push_back(StageTime { stage, sequence: self.sequence, at_ns: now_ns });
             self.dirty = true;
         }
     }
@@ -152,6 +183,12 @@ impl Regroup {
         for reached in &mut self.reached[..passed] {
             reached.insert(id);
         }
+    }
+
+    /// Networks on which this node still heard one that the decision leaves out.
+    pub(crate) fn own_heard_on(&self, id: NodeId) -> u8 {
+        let up = self.links.get(&id).into_iter().flatten().filter(|link| link.state == LinkState::Up);
+        up.fold(0, |mask, link| mask | network_bit(link.network))
     }
 
     pub(crate) fn message(
@@ -193,8 +230,18 @@ impl Regroup {
             left,
             may_form: self.may_form,
             decision: self.decision.as_ref().map(|accepted| accepted.decision),
+            heard_on: ages.iter().map(|(id, _)| self.own_heard_on(*id)).collect(),
             ages,
             rows,
         }
     }
+}
+
+fn network_bit(network: NetworkId) -> u8 {
+    network.0.checked_sub(1).and_then(|bit| 1_u8.checked_shl(bit.into())).unwrap_or(0)
+}
+
+/// The networks of a mask.
+pub(crate) fn networks_of(mask: u8) -> Vec<NetworkId> {
+    (1..=8).map(NetworkId).filter(|network| mask & network_bit(*network) != 0).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Timing;
+use crate::config::CoreConfig;
 use crate::ids::{Incarnation, NodeId};
 use crate::nodeset::NodeSet;
 use crate::quorum::Votes;
@@ -18,7 +18,7 @@ pub type ViewNumber = u64;
 pub struct ViewId {
     /// Grows with every view of a cluster.
     pub number: ViewNumber,
-    /// Over members with incarnations, votes, timing and tie-breaker.
+    /// Over members with incarnations, votes, timing, tie-breaker and the digest of the configuration.
     pub digest: ViewDigest,
 }
 
@@ -51,7 +51,7 @@ impl View {
         members: BTreeMap<NodeId, Incarnation>,
         forced: bool,
         votes: &Votes,
-        timing: &Timing,
+        config: &CoreConfig,
     ) -> Self {
         let mut hash = Fnv::new();
         hash.fold(number);
@@ -60,6 +60,10 @@ impl View {
             hash.fold(incarnation.0);
         }
         votes.fold(&mut |value| hash.fold(value));
+        for part in config.digest.0.chunks_exact(8) {
+            hash.fold(part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        }
+        let timing = &config.timing;
         for value in [
             timing.interval_ns,
             u64::from(timing.late_after),

@@ -7,7 +7,11 @@
 //! | 16 | 1 | number of networks, 0 to 8 |
 //! | 17 | 1 | length m of a mask, 1 to 128 |
 //! | 18 | 6 | reserved |
-//! | 24 | 2 + m each | network (1), flags (1): bit 0 the sender's own interface is broken, whom it hears (m) |
+//! | 24 | 2 + m each | network (1), flags (1), whom it hears (m) |
+//! | | 32 | digest of the configuration that is staged at the sender; zeros = none; may be missing |
+//!
+//! Flags: bit 0 the sender's own interface is broken; bit 1 hosts outside of the cluster were asked on it; bit 2 one
+//! answered.
 //!
 //! Body of network-state (32), from the leader:
 //!
@@ -21,12 +25,12 @@ use std::collections::BTreeMap;
 use super::codec::{BodyError, Reader, Writer};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MAX_NETWORKS, NetworkId};
+use crate::ids::{ConfigDigest, MAX_NETWORKS, NetworkId};
 use crate::network_state::{InterfaceState, NetworkReport, NetworkState};
 use crate::nodeset::{MAX_MASK_BYTES, NodeSet};
 
 /// A node's rows of the reachability matrices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connectivity {
     /// Number of the sender's view.
     pub view: u64,
@@ -34,7 +38,15 @@ pub struct Connectivity {
     pub version: u64,
     /// Whom it hears, and whether its own interface is broken.
     pub rows: BTreeMap<NetworkId, (NodeSet, bool)>,
+    /// Whether hosts outside of the cluster answered, for networks on which they were asked.
+    pub outside: BTreeMap<NetworkId, bool>,
+    /// Digest of the configuration that is staged at the sender.
+    pub staged: Option<ConfigDigest>,
 }
+
+const BROKEN: u8 = 1;
+const ASKED: u8 = 2;
+const ANSWERED: u8 = 4;
 
 /// What the leader has computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +65,15 @@ impl Connectivity {
     pub fn encode(&self, mask_bytes: usize) -> Vec<u8> {
         let mut writer = head(self.view, self.version, self.rows.len(), mask_bytes);
         for (network, (row, broken)) in &self.rows {
-            writer.u8(network.0).u8(u8::from(*broken)).slice(&row.to_mask(mask_bytes));
+            let outside = match self.outside.get(network) {
+                None => 0,
+                Some(false) => ASKED,
+                Some(true) => ASKED | ANSWERED,
+            };
+            let flags = if *broken { BROKEN } else { 0 } | outside;
+            writer.u8(network.0).u8(flags).slice(&row.to_mask(mask_bytes));
         }
+        writer.array(&self.staged.map_or([0; 32], |digest| digest.0));
         writer.finish()
     }
 
@@ -66,15 +85,21 @@ impl Connectivity {
         let mut reader = Reader::new(body);
         let (view, version, count, mask_bytes) = read_head(&mut reader)?;
         let mut rows = BTreeMap::new();
+        let mut outside = BTreeMap::new();
         for _ in 0..count {
             let network = NetworkId(reader.u8()?);
-            let broken = reader.u8()? & 1 != 0;
+            let flags = reader.u8()?;
             let row = mask(&mut reader, mask_bytes)?;
-            if !network.is_valid() || rows.insert(network, (row, broken)).is_some() {
+            if !network.is_valid() || rows.insert(network, (row, flags & BROKEN != 0)).is_some() {
                 return Err(BodyError::Range("network"));
             }
+            if flags & ASKED != 0 {
+                outside.insert(network, flags & ANSWERED != 0);
+            }
         }
-        Ok(Self { view, version, rows })
+        let staged = reader.array::<32>().unwrap_or([0; 32]);
+        let staged = (staged != [0; 32]).then_some(ConfigDigest(staged));
+        Ok(Self { view, version, rows, outside, staged })
     }
 }
 
@@ -172,7 +197,13 @@ mod tests {
 
     fn rows() -> Connectivity {
         let rows = [(NetworkId(1), (set(&[1, 9]), false)), (NetworkId(8), (set(&[1]), true))];
-        Connectivity { view: 3, version: 4, rows: rows.into_iter().collect() }
+        Connectivity {
+            view: 3,
+            version: 4,
+            rows: rows.into_iter().collect(),
+            outside: [(NetworkId(1), true), (NetworkId(2), false)].into_iter().collect(),
+            staged: Some(ConfigDigest([7; 32])),
+        }
     }
 
     fn states() -> NetworkStates {
@@ -184,10 +215,14 @@ mod tests {
     #[test]
     fn bodies_survive_encoding_and_truncations_are_refused() {
         let body = rows().encode(2);
-        assert_eq!(body.len(), 24 + 2 * 4);
+        assert_eq!(body.len(), 24 + 2 * 4 + 32);
         assert_eq!(Connectivity::decode(&body), Ok(rows()));
-        for length in 0..body.len() {
+        for length in 0..32 {
             assert_eq!(Connectivity::decode(&body[..length]), Err(BodyError::Short));
+        }
+        for length in 32..body.len() {
+            let shorter = Connectivity::decode(&body[..length]);
+            assert_eq!(shorter, Ok(Connectivity { staged: None, ..rows() }), "what was added at the end may be missing");
         }
         let body = states().encode(2);
         assert_eq!(body.len(), 24 + 8);
@@ -222,7 +257,10 @@ mod tests {
     fn the_largest_cluster_fits_one_datagram() {
         let all: NodeSet = (1..=1024).map(NodeId).collect();
         let rows = (1..=8).map(|id| (NetworkId(id), (all, false))).collect();
-        assert!(Connectivity { view: 1, version: 1, rows }.encode(128).len() <= crate::message::regroup::MAX_BODY);
+        assert!(
+            Connectivity { view: 1, version: 1, rows, ..Connectivity::default() }.encode(128).len()
+                <= crate::message::regroup::MAX_BODY
+        );
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! | 0 | 8 | sequence; not 0 |
 //! | 8 | 24 | sender's view, which is being regrouped: number (8), digest (16); zeros = forming |
 //! | 32 | 1 | stage, 1 to 6 |
-//! | 33 | 1 | reason, 1 to 7 |
+//! | 33 | 1 | reason, 1 to 8 |
 //! | 34 | 1 | flags: bit 0 an answer that wants none; bit 1 a decision follows; bit 2 its view is forced |
 //! | 35 | 1 | length m of a mask in bytes, 1 to 128; bit 0 of byte 0 is node 1 |
 //! | 36 | 2 | node that caused the regroup; 0 = none |
@@ -23,11 +23,15 @@
 //! | 96 | m each | the masks named at 52, in that order; others are empty |
 //! | | 10 each | ages: excluded node (2), age of its newest stamp at the sender in ns (8) |
 //! | | 2 + m each | rows: node (2), whom it hears (m) |
+//! | | 1 each | for each age: networks on which the sender still heard that node when it was bound, bit 0 = network 1 |
+//! | | 32 | digest of the configuration that the view decided on changes to; zeros = the one in force |
+//!
+//! A body that ends before the last two has zeros there.
 
 use serde::{Deserialize, Serialize};
 
 use super::codec::{BodyError, Reader, Writer};
-use crate::ids::{Incarnation, MAX_NODES, NodeId};
+use crate::ids::{ConfigDigest, Incarnation, MAX_NODES, NodeId};
 use crate::nodeset::{MAX_MASK_BYTES, NodeSet};
 use crate::regroup::stage::Stage;
 use crate::view::{ViewDigest, ViewId};
@@ -66,6 +70,8 @@ pub struct Regroup {
     pub decision: Option<Decision>,
     /// Ages of the newest stamps of excluded nodes at the sender, in ns.
     pub ages: Vec<(NodeId, u64)>,
+    /// For each age: networks on which the sender still heard that node when it was bound, bit 0 = network 1.
+    pub heard_on: Vec<u8>,
     /// Whom each node hears, the sender's own row first.
     pub rows: Vec<(NodeId, NodeSet)>,
 }
@@ -81,6 +87,8 @@ pub struct Decision {
     pub decider: NodeId,
     /// The view is one that was formed by force, and has no majority yet.
     pub forced: bool,
+    /// The staged configuration that comes into force with it.
+    pub config: Option<ConfigDigest>,
 }
 
 /// Why a regroup began.
@@ -101,10 +109,13 @@ pub enum Reason {
     Join,
     /// No view yet.
     Form,
+    /// All members have staged another configuration.
+    Config,
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [Self::Silent, Self::Left, Self::Restarted, Self::Mute, Self::Hung, Self::Join, Self::Form];
+    const ALL: [Self; 8] =
+        [Self::Silent, Self::Left, Self::Restarted, Self::Mute, Self::Hung, Self::Join, Self::Form, Self::Config];
 
     fn byte(self) -> u8 {
         match self {
@@ -115,6 +126,7 @@ impl Reason {
             Self::Hung => 5,
             Self::Join => 6,
             Self::Form => 7,
+            Self::Config => 8,
         }
     }
 }
@@ -132,8 +144,10 @@ impl Regroup {
         let masks = self.masks();
         let present = masks.iter().enumerate().fold(0_u8, |bits, (bit, mask)| bits | u8::from(!mask.is_empty()) << bit);
         let fixed = 96 + present.count_ones() as usize * mask_bytes;
-        let ages = &self.ages[..self.ages.len().min((MAX_BODY - fixed) / 10)];
-        let room = MAX_BODY - fixed - ages.len() * 10;
+        // The config digest at the end always has room; an age takes a byte there as well.
+        let fixed = fixed + 32;
+        let ages = &self.ages[..self.ages.len().min((MAX_BODY - fixed) / 11)];
+        let room = MAX_BODY - fixed - ages.len() * 11;
         let rows = &self.rows[..self.rows.len().min(room / (2 + mask_bytes))];
 
         let mut writer = Writer::default();
@@ -157,6 +171,10 @@ impl Regroup {
         for (id, row) in rows {
             writer.u16(id.0).slice(&row.to_mask(mask_bytes));
         }
+        for index in 0..ages.len() {
+            writer.u8(self.heard_on.get(index).copied().unwrap_or(0));
+        }
+        writer.array(&decision.and_then(|decision| decision.config).map_or([0; 32], |digest| digest.0));
         writer.finish()
     }
 
@@ -203,10 +221,10 @@ impl Regroup {
             }
         }
         let [pruning, cleanup1, cleanup2, stabilized, left, may_form, members] = masks;
-        let decision = match (flags & DECIDED != 0, decider) {
+        let mut decision = match (flags & DECIDED != 0, decider) {
             (false, _) => None,
             (true, Some(decider)) if members.is_empty() == (decided == ViewId::NONE) => {
-                Some(Decision { view: decided, members, decider, forced: flags & FORCED != 0 })
+                Some(Decision { view: decided, members, decider, forced: flags & FORCED != 0, config: None })
             }
             (true, Some(_) | None) => return Err(BodyError::Range("decision")),
         };
@@ -217,6 +235,14 @@ impl Regroup {
         let mut rows: Vec<(NodeId, NodeSet)> = Vec::new();
         for _ in 0..row_count {
             rows.push((node(reader.u16()?, "row")?, read_mask(&mut reader, mask_bytes)?));
+        }
+        let heard_on = match reader.slice(ages.len()) {
+            Ok(heard_on) => heard_on.to_vec(),
+            Err(_) => vec![0; ages.len()],
+        };
+        let config = reader.array::<32>().unwrap_or([0; 32]);
+        if let Some(decision) = &mut decision {
+            decision.config = (config != [0; 32]).then_some(ConfigDigest(config));
         }
         Ok(Self {
             sequence,
@@ -233,6 +259,7 @@ impl Regroup {
             may_form,
             decision,
             ages,
+            heard_on,
             rows,
         })
     }
@@ -290,8 +317,15 @@ mod tests {
             reached: [set(&[1, 2]), NodeSet::EMPTY, NodeSet::EMPTY, NodeSet::EMPTY],
             left: NodeSet::EMPTY,
             may_form: NodeSet::EMPTY,
-            decision: Some(Decision { view: view(4), members: set(&[1, 2, 3]), decider: NodeId(1), forced: true }),
+            decision: Some(Decision {
+                view: view(4),
+                members: set(&[1, 2, 3]),
+                decider: NodeId(1),
+                forced: true,
+                config: Some(ConfigDigest([9; 32])),
+            }),
             ages: vec![(NodeId(4), 123)],
+            heard_on: vec![0b10],
             rows: vec![(NodeId(1), set(&[1, 2, 3])), (NodeId(2), set(&[1, 2, 9]))],
         }
     }
@@ -299,7 +333,7 @@ mod tests {
     #[test]
     fn bodies_survive_encoding_and_tolerate_added_fields() {
         let mut body = message().encode(2);
-        assert_eq!(body.len(), 96 + 2 * 2 + 10 + 2 * 4);
+        assert_eq!(body.len(), 96 + 2 * 2 + 10 + 2 * 4 + 1 + 32);
         assert_eq!(Regroup::decode(&body), Ok(message()));
         body.extend([0xff; 20]);
         assert_eq!(Regroup::decode(&body), Ok(message()));
@@ -308,9 +342,13 @@ mod tests {
     #[test]
     fn every_truncation_is_refused() {
         let body = message().encode(2);
-        for length in 0..body.len() {
+        let least = body.len() - 33;
+        for length in 0..least {
             assert_eq!(Regroup::decode(&body[..length]), Err(BodyError::Short), "{length}");
         }
+        // What was added at the end may be missing.
+        let earlier = Regroup::decode(&body[..least]).expect("a body without the added fields");
+        assert_eq!((earlier.heard_on, earlier.decision.and_then(|decision| decision.config)), (vec![0], None));
     }
 
     #[test]
@@ -321,7 +359,7 @@ mod tests {
             (32, &[0], "stage"),
             (32, &[7], "stage"),
             (33, &[0], "reason"),
-            (33, &[8], "reason"),
+            (33, &[9], "reason"),
             (35, &[0], "mask length"),
             (35, &[129], "mask length"),
             (36, &[5, 0], "trigger"),

@@ -4,64 +4,85 @@ use std::collections::BTreeMap;
 
 use super::Node;
 use crate::action::Action;
-use crate::ids::{Incarnation, NodeId};
+use crate::ids::{ConfigDigest, Incarnation, NodeId};
 use crate::membership::{HaltReason, Membership, MembershipAction, Newest};
 use crate::message::regroup::{Decision, Reason};
 use crate::mutation::Mutation;
 use crate::nodeset::NodeSet;
+use crate::quorum::Votes;
 use crate::refusal::Refusal;
+use crate::regroup::connectivity::Graph;
 use crate::regroup::{Accepted, Stage, StageEvent};
 use crate::time::Now;
 use crate::view::{self, View, ViewId};
 
 impl Node {
-    /// This node decides: the best fully connected group with a quorum, or nobody.
-    pub(super) fn decide(&mut self, now: Now) {
-        let Some(membership) = &self.membership else { return };
-        let witness = membership.witness_ns.is_some();
-        let graph = self.graph(membership);
-        let component = graph.component(self.config.local);
-        let votes = &membership.votes;
+    /// This node decides: the best fully connected group with a quorum, or nobody. Where the group needs the witness, its
+    /// record must name the view first: what is decided here is then known to whoever takes the record later. Whether it
+    /// has decided.
+    pub(super) fn decide(&mut self, now: Now) -> bool {
+        let local = self.config.local;
+        let Some(membership) = &self.membership else { return false };
         let regroup = &membership.regroup;
-        let (group, number) = match &membership.view {
-            Some(view) => {
-                let quorate = |set: &NodeSet| membership.electorate.quorum(set, witness).holds();
-                let mut group = graph.best_group(&component.and(&view.set()), votes, quorate);
-                // Nobody is pruned for the sake of a joining node: it comes in if it hears all who stay. Whoever is
-                // removed may hold a lease for a while, and does not know the joining node: they must not both act.
-                if let (Some(group), Some((joiner, _))) = (&mut group, regroup.joiner) {
-                    let with = group.or(&NodeSet::of(joiner));
-                    let may_act = view.set().without(group).iter().any(|id| !self.has_stopped(id));
-                    if component.contains(joiner) && graph.is_clique(&with) && !may_act {
-                        *group = with;
-                    }
-                }
-                (group, view.id.number.max(regroup.highest_bound).saturating_add(1))
-            }
-            None => {
-                let may_form = |set: &NodeSet| self.enough_to_form(membership, set);
-                let group = graph.best_group(&component.and(&regroup.may_form), votes, may_form);
-                (group, view::first_of_epoch(membership.epoch.saturating_add(1)))
-            }
+        let number = match &membership.view {
+            Some(view) => view.id.number.max(regroup.highest_bound).saturating_add(1),
+            None => view::first_of_epoch(membership.epoch.saturating_add(1)),
         };
+        let patient = now.mono_ns < regroup.began_ns.saturating_add(self.patience_ns(membership));
+        let witness = patient && membership.witness_attainable(local, membership.view_number());
+        let graph = self.graph(membership);
+        let component = graph.component(local);
+        let quorate = |set: &NodeSet, witness: bool| match &membership.view {
+            Some(view) => membership.electorate.quorum(&set.and(&view.set()), witness).holds(),
+            None if self.breaks(Mutation::TieBreakerForms) => membership.votes.quorum(set, witness).holds(),
+            None => membership.votes.may_form(set, witness),
+        };
+        // Whoever decides without being in the group does not hold the witness for it.
+        let allowed = |set: &NodeSet| quorate(set, witness && set.contains(local));
+        let among = component.and(&membership.view.as_ref().map_or(regroup.may_form, View::set));
+        let mut group = self.best_group(&graph, &among, allowed);
+        let rests_on_witness = group.is_some_and(|group| !quorate(&group, false));
+        if rests_on_witness && !membership.witness_promised(number, now) {
+            if let Some(membership) = &mut self.membership {
+                membership.regroup.promise = Some(number);
+            }
+            return false;
+        }
+        // Nobody is pruned for the sake of a joining node: it comes in if it hears all who stay. Whoever is removed may
+        // hold a lease for a while, and does not know the joining node: they must not both act.
+        if let (Some(group), Some((joiner, _)), Some(view)) = (&mut group, regroup.joiner, &membership.view) {
+            let with = group.or(&NodeSet::of(joiner));
+            let may_act = view.set().without(group).iter().any(|id| !self.has_stopped(id));
+            if component.contains(joiner) && graph.is_clique(&with) && !may_act {
+                *group = with;
+            }
+        }
         let members = group.unwrap_or_default();
         let was_forced = membership.view.as_ref().is_some_and(|view| view.forced);
-        let forced = was_forced && !members.is_empty() && !votes.quorum(&members, witness).holds();
+        let majority = membership.votes.quorum(&members, rests_on_witness).holds();
+        let forced = was_forced && !members.is_empty() && !majority;
+        let config = self.config_to_install(membership, &members);
         let view = if members.is_empty() {
             ViewId::NONE
         } else {
-            let Some(view) = self.view_of(&members, number, forced) else {
+            let Some(view) = self.view_of(&members, number, forced, config) else {
                 self.abandon(now);
-                return;
+                return true;
             };
             view.id
         };
-        let decision = Decision { view, members, decider: self.config.local, forced };
+        let decision = Decision { view, members, decider: local, forced, config };
         if let Err(refusal) = self.accept(now, decision) {
             // Nobody obeys a decision that its decider cannot.
             self.refuse(refusal);
             self.abandon(now);
         }
+        true
+    }
+
+    fn best_group(&self, graph: &Graph, among: &NodeSet, allowed: impl Fn(&NodeSet) -> bool) -> Option<NodeSet> {
+        let membership = self.membership.as_ref()?;
+        graph.best_group(among, &membership.votes, allowed)
     }
 
     /// On the operator's word that all others are off: a view of this node alone.
@@ -73,14 +94,14 @@ impl Node {
         }
         let number = view::first_of_epoch(membership.epoch.saturating_add(1));
         let members = NodeSet::of(local);
-        let forced = !membership.votes.quorum(&members, membership.witness_ns.is_some()).holds();
+        let forced = !membership.votes.quorum(&members, false).holds();
         let sequence = self.next_sequence();
         if let Some(membership) = &mut self.membership {
             membership.regroup.joining = None;
         }
         self.begin_regroup(now, sequence, Reason::Form, Some(local), NodeSet::EMPTY);
-        let view = self.view_of(&members, number, forced).ok_or(Refusal::BadDecision)?;
-        self.accept(now, Decision { view: view.id, members, decider: local, forced })
+        let view = self.view_of(&members, number, forced, None).ok_or(Refusal::BadDecision)?;
+        self.accept(now, Decision { view: view.id, members, decider: local, forced, config: None })
     }
 
     /// Takes a decision: the first of its sequence, if it breaks no rule.
@@ -107,8 +128,9 @@ impl Node {
             }
             return Ok(());
         }
-        let view =
-            self.view_of(&decision.members, decision.view.number, decision.forced).ok_or(Refusal::BadDecision)?;
+        let view = self
+            .view_of(&decision.members, decision.view.number, decision.forced, decision.config)
+            .ok_or(Refusal::BadDecision)?;
         if view.id != decision.view {
             return Err(Refusal::BadDecision);
         }
@@ -118,6 +140,7 @@ impl Node {
         let outside = membership.members().or(&promised).without(&decision.members);
         let mut exclude = Vec::new();
         let mut ghosts = BTreeMap::new();
+        let mut evidence = BTreeMap::new();
         for id in outside.iter() {
             let member = membership_incarnation(self.membership.as_ref(), id);
             if let (None, Some(incarnation)) = (member, pending.get(&id)) {
@@ -125,6 +148,7 @@ impl Node {
             }
             let incarnation = member.or_else(|| pending.get(&id).copied());
             let (Some(incarnation), Some(peer)) = (incarnation, self.peers.get_mut(&id)) else { continue };
+            evidence.insert(id, peer.evidence());
             if self.mutation != Some(Mutation::NoBinding) && peer.handshake.bar(incarnation) {
                 peer.windows.clear();
                 exclude.push(id);
@@ -137,6 +161,7 @@ impl Node {
         regroup.step(StageEvent::RowsComplete, now.mono_ns);
         regroup.decision = Some(Accepted { decision, view });
         regroup.ghosts.append(&mut ghosts);
+        regroup.links.append(&mut evidence);
         // What a node that left or came back was heard last is of the past, whenever that was.
         for id in outside.iter().filter(|id| !exclude.contains(id)) {
             regroup.newest.entry(id).or_insert(now.mono_ns);
@@ -174,6 +199,7 @@ impl Node {
         regroup.highest_bound = regroup.highest_bound.max(accepted.view.id.number);
         if self.mutation != Some(Mutation::NoBinding) {
             regroup.bound = Some(accepted.view.clone());
+            regroup.bound_config = accepted.decision.config;
         }
         regroup.step(StageEvent::Bound, now.mono_ns);
         regroup.mark(local, Stage::Pruning);
@@ -194,20 +220,23 @@ impl Node {
             Some(view) => {
                 // The decider knows whether it holds the witness.
                 let staying = decision.members.and(&view.set());
+                let witness = staying.contains(decision.decider);
                 decision.members.is_subset(&view.set().or(&joiner))
-                    && membership.electorate.quorum(&staying, true).holds()
+                    && membership.electorate.quorum(&staying, witness).holds()
+                    && (decision.config.is_none() || decision.members == view.set())
                     && decision.view.number > view.id.number
             }
             None if membership.regroup.joining.is_some() => true,
             None if self.breaks(Mutation::TieBreakerForms) => true,
             None if decision.forced => decision.members == NodeSet::of(self.config.local),
-            None => membership.votes.may_form(&decision.members, true),
+            None => membership.votes.may_form(&decision.members, decision.members.contains(decision.decider)),
         };
         if sound { Ok(()) } else { Err(Refusal::BadDecision) }
     }
 
-    /// The view of these members, with the incarnations that this node knows; `None` if it does not know one.
-    fn view_of(&self, members: &NodeSet, number: u64, forced: bool) -> Option<View> {
+    /// The view of these members, with the incarnations that this node knows, under the configuration in force or the
+    /// staged one; `None` if it does not know one.
+    fn view_of(&self, members: &NodeSet, number: u64, forced: bool, config: Option<ConfigDigest>) -> Option<View> {
         let membership = self.membership.as_ref()?;
         let known = |id: NodeId| -> Option<Incarnation> {
             if id == self.config.local {
@@ -216,7 +245,12 @@ impl Node {
             self.meant(id).or_else(|| self.peers.get(&id)?.handshake.accepted())
         };
         let members: Option<BTreeMap<_, _>> = members.iter().map(|id| known(id).map(|known| (id, known))).collect();
-        Some(View::new(number, members?, forced, &membership.votes, &self.config.timing))
+        let Some(digest) = config else {
+            return Some(View::new(number, members?, forced, &membership.votes, &self.config));
+        };
+        let staged = membership.staged.as_ref().filter(|staged| staged.digest() == digest)?;
+        let config = super::patient(staged.config.clone(), staged.arbiter, staged.record_lease_ns);
+        Some(View::new(number, members?, forced, &Votes::new(&config, staged.arbiter), &config))
     }
 
     fn announce(&mut self, now: Now, decision: Decision) {

@@ -159,6 +159,9 @@ impl Node {
             regroup.mark(message.source, body.stage);
             membership.strangers = membership.strangers.without(&membership.regroup.reached[1]);
             let regroup = &mut membership.regroup;
+            for ((id, _), mask) in body.ages.iter().zip(&body.heard_on) {
+                regroup.heard_on.insert((message.source, *id), *mask);
+            }
             for (id, age_ns) in &body.ages {
                 let stamp_ns = now.mono_ns.saturating_sub(*age_ns);
                 let known = regroup.reports.entry((message.source, *id)).or_insert(stamp_ns);

@@ -29,7 +29,7 @@ impl Node {
             }
             HaltReason::Poisoned => (EventId::Pruned, "This node stops: it was removed from the view meanwhile."),
             HaltReason::Superseded => {
-                (EventId::QuorumLost, "This node stops: another cluster was formed meanwhile, on the operator's word.")
+                (EventId::Superseded, "This node stops: another cluster was formed meanwhile, on the operator's word.")
             }
             HaltReason::Abandoned => {
                 (EventId::Pruned, "This node starts over: the view that it agreed to did not come about.")

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::action::Action;
+use crate::event::{Detail, EventId};
 use crate::handshake::Proof;
 use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::ControlMessage;
@@ -68,6 +69,11 @@ impl Node {
             digest: statement.digest,
             abi: statement.abi,
         });
+        if !self.compare_configs(now, message.source, &statement) {
+            return Err(Refusal::ConfigDiffers);
+        }
+        self.follow_config(now, &statement);
+        let peer = self.peers.get_mut(&message.source).ok_or(Refusal::UnknownPeer)?;
         let proof = peer.handshake.prove(statement.incarnation);
         match proof {
             Proof::New | Proof::Again => {
@@ -178,8 +184,30 @@ impl Node {
             abi: self.config.abi,
             in_view: self.view_number() != 0,
             digest: self.config.digest,
-            staged: None,
+            staged: self.staged_digest(),
         }
+    }
+
+    /// Whether a peer's configuration goes together with this one; tells where it does not.
+    fn compare_configs(&mut self, now: Now, id: NodeId, theirs: &Statement) -> bool {
+        if theirs.abi != self.config.abi {
+            let detail = Detail::AbiDiffers { ours: self.config.abi, theirs: theirs.abi };
+            let text = format!("Node {} runs another version of the kernel records.", self.peer_name(id));
+            self.event_seldom(now, EventId::AbiDiffers, id, text, detail);
+        }
+        if self.goes_together(theirs) {
+            return true;
+        }
+        let detail = Detail::ConfigDiffers {
+            ours: self.config.digest,
+            our_staged: self.staged_digest(),
+            theirs: theirs.digest,
+            their_staged: theirs.staged,
+        };
+        let (name, ours, theirs) = (self.peer_name(id), self.config.digest, theirs.digest);
+        let text = format!("Node {name} is refused: its configuration is {theirs}, that of this node is {ours}.");
+        self.event_seldom(now, EventId::ConfigDiffers, id, text, detail);
+        false
     }
 }
 

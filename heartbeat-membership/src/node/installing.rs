@@ -1,15 +1,51 @@
 //! Installing a view, and the time from which the work of a removed node is free to take.
 
+use std::collections::BTreeMap;
+
 use super::Node;
 use crate::action::Action;
 use crate::event::{Detail, Enforcement, EventId};
+use crate::evidence::{LinkEvidence, StageTime, SurvivorReport, VoteCount};
 use crate::ids::NodeId;
 use crate::membership::{Membership, MembershipAction, Removal, electorate};
+use crate::message::regroup::Reason;
 use crate::nodeset::NodeSet;
+use crate::quorum::Rule;
 use crate::refusal::Refusal;
-use crate::regroup::{Stage, StageEvent};
+use crate::regroup::{self, Regroup, Stage, StageEvent};
 use crate::time::Now;
 use crate::view::{self, View};
+
+/// What a removal rests on.
+struct Basis {
+    reason: Reason,
+    decider: NodeId,
+    rule: Rule,
+    votes: VoteCount,
+    sequence: u64,
+    survivors: Vec<SurvivorReport>,
+    links: Vec<LinkEvidence>,
+    stages: Vec<StageTime>,
+}
+
+/// What each of `who` said about a removed node.
+fn survivor_reports(regroup: &Regroup, about: NodeId, who: NodeSet, local: NodeId, now: Now) -> Vec<SurvivorReport> {
+    let report = |node: NodeId| {
+        let own = regroup.newest.get(&about).filter(|_| node == local);
+        let stamp_ns = own.or(regroup.reports.get(&(node, about))).copied();
+        let mask = match node == local {
+            true => regroup.own_heard_on(about),
+            false => regroup.heard_on.get(&(node, about)).copied().unwrap_or(0),
+        };
+        SurvivorReport {
+            node,
+            reported: stamp_ns.is_some(),
+            newest_ns: stamp_ns.unwrap_or(now.mono_ns),
+            heard_on: regroup::networks_of(mask),
+        }
+    };
+    who.iter().map(report).collect()
+}
 
 impl Node {
     /// All members have announced pruning for `view`: it is ours from here on.
@@ -17,6 +53,8 @@ impl Node {
         let local = self.config.local;
         let timing = self.config.timing;
         let Some(membership) = &mut self.membership else { return };
+        // A removed node may follow the timing before the last change.
+        let timing = membership.former_timing.map_or(timing, |former| former.longest(&timing));
         let old = membership.view.take();
         let set = view.set();
         let old_set = old.as_ref().map(View::set).unwrap_or_default();
@@ -25,9 +63,18 @@ impl Node {
         let decided = regroup.decision.as_ref().filter(|accepted| accepted.view.id == view.id);
         let decider = decided.map_or(local, |accepted| accepted.decision.decider);
         membership.electorate = electorate(&membership.votes, Some(&view));
-        let rule = membership.electorate.quorum(&set, membership.witness_ns.is_some());
+        // Whoever decided held the witness if that was needed.
+        let rule = membership.electorate.quorum(&set, true);
+        let by_witness = rule == Rule::WitnessMajority;
+        let votes = VoteCount {
+            own: membership.electorate.of(&set),
+            total: membership.electorate.total(),
+            witness: by_witness,
+        };
         let removed = old_set.without(&set);
         let gone = std::mem::take(&mut membership.left);
+        let mut quarantined = Vec::new();
+        let mut survivors = BTreeMap::new();
         for (id, incarnation) in old.iter().flat_map(|old| &old.members) {
             if !removed.contains(*id) || gone.contains(*id) {
                 continue;
@@ -38,12 +85,17 @@ impl Node {
                 own.or(regroup.reports.get(&(survivor, *id))).copied().unwrap_or(now.mono_ns)
             });
             let newest_ns = reports.max().unwrap_or(now.mono_ns);
-            let due_ns = newest_ns.saturating_add(wait_ns);
-            let lease_over_ns = newest_ns.saturating_add(Membership::lease_wait_ns(&timing));
+            let heartbeats_over_ns = newest_ns.saturating_add(Membership::lease_wait_ns(&timing));
+            // What it held by the witness had lapsed when the decider took that, which was before this moment.
+            let lease_over_ns = if by_witness { heartbeats_over_ns.max(now.mono_ns) } else { heartbeats_over_ns };
+            let due_ns = lease_over_ns.saturating_add(wait_ns.saturating_sub(Membership::lease_wait_ns(&timing)));
             let removal = Removal { incarnation: *incarnation, newest_ns, lease_over_ns, due_ns, silent: false };
             membership.removals.insert(*id, removal);
             let configured = self.config.nodes.iter().map(|node| node.id).collect();
-            membership.quarantine.removed(*id, &configured, &membership.votes, now);
+            if let Some(until_ns) = membership.quarantine.removed(*id, &configured, &membership.votes, now) {
+                quarantined.push((*id, until_ns));
+            }
+            survivors.insert(*id, survivor_reports(regroup, *id, set.and(&old_set), local, now));
         }
         for (id, incarnation) in std::mem::take(&mut regroup.ghosts) {
             if !set.contains(id) && !membership.removals.contains_key(&id) {
@@ -56,13 +108,22 @@ impl Node {
         }
         let (reason, sequence, began_ns) = (regroup.reason, regroup.sequence, regroup.began_ns);
         let joined_existing = regroup.joining.is_some();
+        let bound_config = regroup.bound.as_ref().filter(|bound| bound.id == view.id).and(regroup.bound_config);
+        let decided = regroup.decision.as_ref().filter(|accepted| accepted.view.id == view.id);
+        let config = decided.and_then(|accepted| accepted.decision.config).or(bound_config);
         regroup.bound = None;
+        regroup.bound_config = None;
+        regroup.promise = None;
         regroup.joining = None;
         regroup.joiner = None;
         regroup.newest.clear();
         regroup.reports.clear();
+        regroup.heard_on.clear();
         regroup.step(StageEvent::AllPruning, now.mono_ns);
         regroup.mark(local, Stage::Cleanup1);
+        regroup.installed = view.id.number;
+        let stages: Vec<_> = regroup.stages.iter().copied().collect();
+        let mut links = std::mem::take(&mut regroup.links);
         membership.epoch = membership.epoch.max(view::epoch(view.id.number));
         membership.installed = Some(now);
         membership.lease_stale = true;
@@ -75,11 +136,26 @@ impl Node {
         for id in removed.iter() {
             membership.lease.forget(id);
         }
+        // Another leads from here on, and may take the record once everybody knows.
+        if set.first() != Some(local)
+            && let Some(witness) = &mut membership.witness
+        {
+            witness.void();
+        }
         membership.view = Some(view.clone());
+        if let Some(digest) = config {
+            self.switch_config(now, digest);
+        }
         self.persist();
         self.actions.push_back(Action::Membership(MembershipAction::Install(view.clone())));
         for id in removed.without(&gone).iter() {
-            self.report_removed(now, id, reason, decider, rule);
+            let (survivors, links) = (survivors.remove(&id).unwrap_or_default(), links.remove(&id).unwrap_or_default());
+            let basis = Basis { reason, decider, rule, votes, sequence, survivors, links, stages: stages.clone() };
+            self.report_removed(now, id, basis);
+        }
+        for (id, until_ns) in quarantined {
+            let text = format!("Node {} was removed too often, and is kept out for a while.", self.peer_name(id));
+            self.event(now, EventId::Quarantined, Some(id), None, text, Detail::Quarantined { until_ns });
         }
         for (id, incarnation) in
             view.members.iter().filter(|(id, _)| **id != local && !old_set.is_empty() && !old_set.contains(**id))
@@ -90,7 +166,8 @@ impl Node {
         let names: Vec<_> = set.iter().map(|id| self.node_name(id)).collect();
         let text = format!("View {} with {} is installed.", view.id.number, names.join(", "));
         let members = set.iter().collect();
-        let detail = Detail::Installed { members, decider, reason, rule, sequence, began_ns };
+        let forced = view.forced;
+        let detail = Detail::Installed { members, decider, reason, rule, sequence, began_ns, votes, stages, forced };
         self.event(now, EventId::ViewInstalled, None, None, text, detail);
     }
 
@@ -120,14 +197,7 @@ impl Node {
         Ok(())
     }
 
-    fn report_removed(
-        &mut self,
-        now: Now,
-        id: NodeId,
-        reason: crate::message::regroup::Reason,
-        decider: NodeId,
-        rule: crate::quorum::Rule,
-    ) {
+    fn report_removed(&mut self, now: Now, id: NodeId, basis: Basis) {
         let Some(removal) = self.membership.as_ref().and_then(|membership| membership.removals.get(&id)).copied()
         else {
             return;
@@ -137,9 +207,14 @@ impl Node {
             incarnation: removal.incarnation,
             newest_ns: removal.newest_ns,
             safe_ns: removal.due_ns,
-            reason,
-            decider,
-            rule,
+            reason: basis.reason,
+            decider: basis.decider,
+            rule: basis.rule,
+            votes: basis.votes,
+            sequence: basis.sequence,
+            survivors: basis.survivors,
+            links: basis.links,
+            stages: basis.stages,
         };
         self.event(now, EventId::NodeRemoved, Some(id), None, text, detail);
     }
@@ -153,7 +228,8 @@ impl Node {
         }
         let text = format!("What node {} did may be taken over.", self.peer_name(id));
         let newest_ns = removal.newest_ns;
-        let detail = Detail::Safe { incarnation: removal.incarnation, newest_ns, enforced };
+        let (lease_over_ns, due_ns) = (removal.lease_over_ns, removal.due_ns);
+        let detail = Detail::Safe { incarnation: removal.incarnation, newest_ns, enforced, lease_over_ns, due_ns };
         self.event(now, EventId::RemovalSafe, Some(id), None, text, detail);
     }
 

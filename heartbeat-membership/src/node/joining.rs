@@ -1,6 +1,7 @@
 //! Ways into a view: asking a view to be let in, or forming one.
 
 use super::{Node, Reason as Wakeup};
+use crate::event::{Detail, EventId};
 use crate::ids::{Incarnation, NodeId};
 use crate::input::ControlMessage;
 use crate::membership::Membership;
@@ -100,7 +101,9 @@ impl Node {
         if differs {
             return Err(Refusal::ConfigDiffers);
         }
-        if membership.quarantine.keeps_out(joiner, now) {
+        if let Some(until_ns) = membership.quarantine.keeps_out(joiner, now) {
+            let text = format!("Node {} asks to be let in, and is kept out.", self.peer_name(joiner));
+            self.event_seldom(now, EventId::QuarantineRefused, joiner, text, Detail::Quarantined { until_ns });
             return Err(Refusal::Quarantined);
         }
         if !serve {
@@ -120,6 +123,22 @@ impl Node {
         })
     }
 
+    /// Nodes whose time is over.
+    pub(super) fn release_quarantined(&mut self, now: Now) {
+        let Some(membership) = &mut self.membership else { return };
+        if membership.quarantine.next_release_ns().is_none_or(|due_ns| due_ns > now.mono_ns) {
+            return;
+        }
+        for id in membership.quarantine.take_released(now) {
+            self.report_released(now, id, false);
+        }
+    }
+
+    pub(super) fn report_released(&mut self, now: Now, id: NodeId, by_operator: bool) {
+        let text = format!("Node {} is not kept out any more.", self.peer_name(id));
+        self.event(now, EventId::QuarantineReleased, Some(id), None, text, Detail::Released { by_operator });
+    }
+
     fn ask_to_join(&mut self, now: Now) {
         let repeat_ns = self.config.timing.hello_repeat_ns();
         let hears = self.heard_nodes();
@@ -137,9 +156,9 @@ impl Node {
         }
     }
 
-    /// Whether these nodes, with the witness if this node holds it, may form a cluster.
+    /// Whether these nodes, with the witness if this node could have it now, may form a cluster.
     pub(super) fn enough_to_form(&self, membership: &Membership, nodes: &NodeSet) -> bool {
-        let witness = membership.witness_ns.is_some();
+        let witness = membership.witness_at_hand(self.config.local, self.now);
         if self.breaks(Mutation::TieBreakerForms) {
             return membership.votes.quorum(nodes, witness).holds();
         }

@@ -22,24 +22,30 @@ impl Node {
             MembershipInput::Bound { sequence, newest } => self.on_bound(now, sequence, &newest),
             MembershipInput::ClockStood { length_ns } => {
                 membership.lease.void(now);
+                if let Some(witness) = &mut membership.witness {
+                    witness.void();
+                }
                 membership.lease_stale = true;
                 let source = StallSource::Clock;
                 self.on_local_stall(now, LocalStall { length_ns, at_ns: now.mono_ns, source, budget_spent: false });
                 Ok(())
             }
             MembershipInput::PeerHung { peer } => self.on_hung(now, peer),
-            MembershipInput::Witness { renewed_ns } => {
-                membership.witness_ns = renewed_ns;
-                membership.lease_stale = true;
-                Ok(())
-            }
+            MembershipInput::Witness(answer) => self.on_witness(now, &answer),
             MembershipInput::InterfaceBroken { network, broken } => {
                 membership.networks.broken.insert(network, broken);
                 Ok(())
             }
+            MembershipInput::ExternalHosts { network, answer } => {
+                membership.networks.heard_outside(network, answer);
+                Ok(())
+            }
+            MembershipInput::Stage { staged } => self.on_stage(now, staged.map(|staged| *staged)),
             MembershipInput::FormForced => self.form_forced(now),
             MembershipInput::ClearQuarantine { peer } => {
-                membership.quarantine.clear(peer);
+                if membership.quarantine.clear(peer) {
+                    self.report_released(now, peer, true);
+                }
                 Ok(())
             }
             MembershipInput::ConfirmFenced { peer } => self.confirm_fenced(now, peer),
@@ -76,8 +82,8 @@ impl Node {
         let alone = membership.electorate.quorum(&NodeSet::of(local), false).holds();
         if membership.lease_stale || alone {
             membership.lease_stale = false;
-            let (votes, witness_ns) = (&membership.electorate, membership.witness_ns);
-            membership.lease.renew(now, local, &members, votes, witness_ns, timing.lease_ns());
+            let witness = membership.witness_proof(local, timing.lease_ns());
+            membership.lease.renew(now, local, &members, &membership.electorate, witness, timing.lease_ns());
         }
         membership.strangers = membership.strangers.without(&gone);
         let end_boot_ns = membership.lease.end_boot_ns().unwrap_or(0);
@@ -157,12 +163,14 @@ impl Node {
     /// A member whose kernel beats while its controller hangs: reported once, removed if the rest has quorum.
     fn on_hung(&mut self, now: Now, id: NodeId) -> Result<(), Refusal> {
         let Some(incarnation) = self.meant(id) else { return Err(Refusal::NotMember) };
+        let (local, lease_ns) = (self.config.local, self.config.timing.lease_ns());
         let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
         if membership.hung.insert(id, incarnation) == Some(incarnation) {
             return Ok(());
         }
         let rest = membership.members().without(&NodeSet::of(id));
-        let enough = membership.electorate.quorum(&rest, membership.witness_ns.is_some()).holds();
+        let witness = membership.witness_counts(local, now, lease_ns);
+        let enough = membership.electorate.quorum(&rest, witness).holds();
         let text = format!("The controller of node {} hangs while its kernel goes on beating.", self.peer_name(id));
         self.event(now, EventId::ControllerHung, Some(id), None, text, Detail::Hung { incarnation });
         if enough {

@@ -6,10 +6,13 @@ use super::{Node, Reason as Wakeup};
 
 use serde::{Deserialize, Serialize};
 
+use crate::action::Action;
+use crate::config::NetworkRole;
 use crate::event::{Detail, EventId};
-use crate::ids::{NetworkId, NodeId};
+use crate::ids::{ConfigDigest, NetworkId, NodeId};
 use crate::input::ControlMessage;
 use crate::link::LinkState;
+use crate::membership::MembershipAction;
 use crate::message::Kind;
 use crate::message::connectivity::{Connectivity, NetworkStates};
 use crate::message::regroup::MAX_BODY;
@@ -20,6 +23,9 @@ use crate::time::Now;
 
 /// Reports and states are repeated after this many intervals: nobody acknowledges them.
 const REPEAT_INTERVALS: u64 = 4;
+
+/// While a node hears nobody on a network, hosts outside are asked again after this many intervals.
+const OUTSIDE_INTERVALS: u64 = 5;
 
 /// Reports must have been stable for this many intervals before they are judged: the verdicts of one fault arrive within
 /// one, and a judgement on half of them would name the wrong interface.
@@ -39,6 +45,10 @@ pub(crate) struct Networks {
     versions: BTreeMap<NetworkId, u64>,
     /// Own interfaces that this machine knows to be broken.
     pub(crate) broken: BTreeMap<NetworkId, bool>,
+    /// Whether hosts outside of the cluster answer here, for networks that were asked about.
+    outside: BTreeMap<NetworkId, bool>,
+    /// When the driver is to be asked again.
+    next_outside_ns: BTreeMap<NetworkId, u64>,
     leader: Option<NodeId>,
     next_report_ns: u64,
     next_states_ns: u64,
@@ -48,6 +58,19 @@ impl Networks {
     /// A new life knows nothing but its own machine.
     pub(crate) fn begin_life(&mut self) {
         *self = Self { broken: std::mem::take(&mut self.broken), ..Self::default() };
+    }
+
+    /// Whether hosts outside of the cluster answer on a network; `None` = there are none to ask.
+    pub(crate) fn heard_outside(&mut self, network: NetworkId, answer: Option<bool>) {
+        match answer {
+            Some(answer) => self.outside.insert(network, answer),
+            None => self.outside.remove(&network),
+        };
+    }
+
+    /// What a member said that it has staged, in a report of this view.
+    pub(crate) fn staged_by(&self, id: NodeId, view: u64) -> Option<ConfigDigest> {
+        self.reports.get(&id).filter(|report| report.view == view)?.staged
     }
 
     pub(crate) fn shown(&self) -> &BTreeMap<NetworkId, NetworkReport> {
@@ -65,7 +88,11 @@ impl Node {
         let (number, members) = (view.id.number, view.set());
         let leader = members.first();
         let own = membership.networks.reports.get(&local);
-        let fresh = own.is_none_or(|own| own.view != number || !self.own_rows_stand(own)).then(|| self.own_rows());
+        let (outside, staged) = (&membership.networks.outside, self.staged_digest());
+        let stands = |own: &Connectivity| {
+            own.view == number && own.staged == staged && own.outside == *outside && self.own_rows_stand(own)
+        };
+        let fresh = own.is_none_or(|own| !stands(own)).then(|| self.own_rows());
         let Some(membership) = &mut self.membership else { return };
         let networks = &mut membership.networks;
         if networks.leader != leader {
@@ -80,7 +107,8 @@ impl Node {
         let changed = fresh.is_some();
         if let Some(rows) = fresh {
             let version = networks.reports.get(&local).map_or(1, |own| own.version.saturating_add(1));
-            networks.reports.insert(local, Connectivity { view: number, version, rows });
+            let outside = networks.outside.clone();
+            networks.reports.insert(local, Connectivity { view: number, version, rows, outside, staged });
             networks.reports.retain(|id, _| members.contains(*id));
             networks.stable_since_ns = now.mono_ns;
             networks.judged = false;
@@ -95,6 +123,36 @@ impl Node {
         if leader == Some(local) {
             self.lead_networks(now);
         }
+        self.ask_outside(now);
+    }
+
+    /// Where this node hears nobody on a network that clients use, hosts outside of the cluster tell whose fault it is.
+    fn ask_outside(&mut self, now: Now) {
+        let local = self.config.local;
+        let repeat_ns = OUTSIDE_INTERVALS * self.config.timing.interval_ns;
+        let Some(membership) = &mut self.membership else { return };
+        let members = membership.members();
+        let networks = &mut membership.networks;
+        let Some(own) = networks.reports.get(&local) else { return };
+        for network in self.config.networks.iter().filter(|network| network.role != NetworkRole::Internal) {
+            let others = self
+                .config
+                .nodes
+                .iter()
+                .any(|node| node.id != local && members.contains(node.id) && node.networks.contains(&network.id));
+            let deaf = own.rows.get(&network.id).is_some_and(|(row, _)| row.len() == 1) && others;
+            if !deaf {
+                networks.outside.remove(&network.id);
+                networks.next_outside_ns.remove(&network.id);
+                continue;
+            }
+            let due_ns = networks.next_outside_ns.entry(network.id).or_insert(now.mono_ns);
+            if *due_ns <= now.mono_ns {
+                *due_ns = now.mono_ns.saturating_add(repeat_ns);
+                let ask = MembershipAction::AskExternalHosts { network: network.id };
+                self.actions.push_back(Action::Membership(ask));
+            }
+        }
     }
 
     pub(super) fn networks_due(&self) -> Option<(u64, Wakeup)> {
@@ -105,7 +163,8 @@ impl Node {
         let settled_ns = networks.stable_since_ns.saturating_add(SETTLE_INTERVALS * self.config.timing.interval_ns);
         let judging_ns = (leads && !networks.judged).then_some(settled_ns);
         let repeating_ns = leads.then_some(networks.next_states_ns);
-        [Some(networks.next_report_ns), judging_ns, repeating_ns]
+        let outside_ns = networks.next_outside_ns.values().min().copied();
+        [Some(networks.next_report_ns), judging_ns, repeating_ns, outside_ns]
             .into_iter()
             .flatten()
             .min()
@@ -124,7 +183,7 @@ impl Node {
         if known.is_some_and(|known| known.view == report.view && known.version >= report.version) {
             return Ok(());
         }
-        if known.is_none_or(|known| known.rows != report.rows) {
+        if known.is_none_or(|known| known.rows != report.rows || known.outside != report.outside) {
             networks.stable_since_ns = now.mono_ns;
             networks.judged = false;
         }
@@ -192,7 +251,11 @@ impl Node {
                 .filter(|(_, report)| on_it(report).is_some_and(|(_, broken)| broken))
                 .map(|(id, _)| *id)
                 .collect();
-            let evidence = Evidence { members: members.and(&attached), rows, broken, suspects };
+            let outside = reports
+                .iter()
+                .filter_map(|(id, report)| Some((*id, report.outside.get(&network.id).copied()?)))
+                .collect();
+            let evidence = Evidence { members: members.and(&attached), rows, broken, suspects, outside };
             result.insert(network.id, evidence.evaluate());
         }
         result

@@ -31,6 +31,9 @@ impl Node {
         }
         self.check_removals(now);
         self.drive_networks(now);
+        self.install_staged(now);
+        self.release_quarantined(now);
+        self.drive_witness(now);
         self.seek_admission(now);
         self.publish(now);
     }
@@ -47,9 +50,13 @@ impl Node {
         let tick = active.then_some((regroup.next_tick_ns, Wakeup::RegroupTick));
         let limit = active.then(|| (self.limit_ns(membership), Wakeup::StageLimit));
         let removal = membership.removals.iter().map(|(id, removal)| (removal.due_ns, Wakeup::RemovalSafe(*id))).min();
+        let release = membership.quarantine.next_release_ns().map(|due_ns| (due_ns, Wakeup::Admission));
         // A removal that is due waits for a valid lease: the lease wakes the core, not the clock.
         let removal = removal.filter(|(due_ns, _)| *due_ns > self.now.mono_ns);
-        [tick, limit, removal, self.admission_due(), self.lease_due(), self.networks_due()].into_iter().flatten().min()
+        [tick, limit, removal, release, self.admission_due(), self.lease_due(), self.networks_due(), self.witness_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Begins a regroup. `lost` are members that are not heard, known only now.
@@ -90,11 +97,7 @@ impl Node {
         let event = match regroup.stage {
             Stage::Activate if regroup.joining.is_none() && self.rows_complete(membership) => StageEvent::RowsComplete,
             Stage::Closing if regroup.decision.is_none() && regroup.joining.is_none() => {
-                let is_decider = self.decider(membership) == Some(local);
-                if is_decider {
-                    self.decide(now);
-                }
-                return is_decider;
+                return self.decider(membership) == Some(local) && self.decide(now);
             }
             Stage::Pruning => {
                 let all = regroup
@@ -121,6 +124,9 @@ impl Node {
         membership.regroup.step(event, now.mono_ns);
         membership.regroup.mark(local, membership.regroup.stage);
         if membership.regroup.stage == Stage::Stabilized {
+            if membership.members().is_subset(&membership.regroup.reached[1]) {
+                membership.former_timing = None;
+            }
             membership.regroup.forget_outsiders();
         }
     }
@@ -137,9 +143,17 @@ impl Node {
         if self.now.mono_ns < limit_ns {
             return limit_ns;
         }
-        let last_ns = membership.regroup.began_ns.saturating_add(timing.hang_timeout_ns);
+        let last_ns = membership.regroup.began_ns.saturating_add(self.patience_ns(membership));
         // Whoever is waited for longer than that is dealt with at the next tick.
         if self.now.mono_ns < last_ns { last_ns } else { u64::MAX }
+    }
+
+    /// How long a member that is heard is waited for where the rest has no quorum: a controller may hang, and the decider
+    /// may wait for the witness.
+    pub(super) fn patience_ns(&self, membership: &Membership) -> u64 {
+        let timing = &self.config.timing;
+        let witness_ns = if membership.witness.is_some() { timing.grace_ns } else { 0 };
+        timing.hang_timeout_ns.max(witness_ns)
     }
 
     fn check_limit(&mut self, now: Now) -> bool {
@@ -151,10 +165,11 @@ impl Node {
             return false;
         }
         let in_view = membership.view.is_some();
-        let patient = now.mono_ns < regroup.began_ns.saturating_add(timing.hang_timeout_ns);
+        let patient = now.mono_ns < regroup.began_ns.saturating_add(self.patience_ns(membership));
+        let witness = membership.witness_counts(local, now, timing.lease_ns());
         let enough = |set: &NodeSet| {
             let members = if in_view { set.and(&membership.members()) } else { *set };
-            membership.electorate.quorum(&members, membership.witness_ns.is_some()).holds()
+            membership.electorate.quorum(&members, witness).holds()
         };
         match regroup.stage {
             Stage::Activate if regroup.joining.is_some() => self.abandon(now),

@@ -3,6 +3,7 @@
 use super::Node;
 use crate::cause;
 use crate::event::{Cause, Detail, EventId};
+use crate::evidence::LinkVerdict;
 use crate::ids::{NetworkId, NodeId};
 use crate::input::{LateVerdict, LocalStall, Restored, SilentVerdict, StallSource};
 use crate::link::LinkEdge;
@@ -18,6 +19,9 @@ impl Node {
             return;
         };
         if link.late(verdict.stamp_ns, verdict.judged_ns, now.mono_ns) == LinkEdge::Lost {
+            let (stamp_ns, deadline_ns, judged_ns) = (verdict.stamp_ns, verdict.deadline_ns, verdict.judged_ns);
+            let against = LinkVerdict { stamp_ns, deadline_ns, judged_ns, missed: verdict.missed };
+            peer.verdicts.insert(verdict.network, against);
             let detail = Detail::Lost {
                 stamp_ns: verdict.stamp_ns,
                 deadline_ns: verdict.deadline_ns,
@@ -67,9 +71,15 @@ impl Node {
         {
             return;
         }
+        let (stamp_ns, deadline_ns, judged_ns) = (verdict.stamp_ns, verdict.deadline_ns, verdict.judged_ns);
         let mut lost = Vec::new();
         for (network, link) in peer.links.iter_mut().filter(|(id, _)| counting.contains(id)) {
-            if link.silent(verdict.stamp_ns, verdict.judged_ns, now.mono_ns) == LinkEdge::Lost {
+            let edge = link.silent(verdict.stamp_ns, verdict.judged_ns, now.mono_ns);
+            let known =
+                peer.verdicts.entry(*network).or_insert(LinkVerdict { stamp_ns, deadline_ns, judged_ns, missed: 0 });
+            known.deadline_ns = deadline_ns;
+            known.judged_ns = judged_ns;
+            if edge == LinkEdge::Lost {
                 lost.push(*network);
             }
         }

@@ -56,6 +56,7 @@ kinds! {
     NETWORK_DOWN = 1130, "network_down", Error, "NM", "No available node can use a network.";
     NODE_REMOVED = 1135, "node_removed", Critical, "NM", "A node was removed from the view; it may have stopped or lost contact.";
     QUORUM_LOST = 1177, "quorum_lost", Critical, "QUORUM", "This node stopped, because quorum was lost.";
+    SUPERSEDED = 5396, "superseded", Critical, "QUORUM", "This node stopped: another cluster was formed meanwhile, on the operator's word.";
     LOCAL_STALL = 9001, "local_stall", Warning, "CORE", "This machine or its controller stood still; nobody else is blamed for that time.";
     CONTROLLER_HUNG = 9002, "controller_hung", Error, "CORE", "The kernel of a node goes on beating, but its controller is frozen.";
     DATAPLANE_DEGRADED = 9003, "dataplane_degraded", Warning, "NETFT", "Heartbeats are received or sent in a worse way than was asked for.";
@@ -67,7 +68,23 @@ kinds! {
     SUSPENDED = 9009, "suspended", Error, "QUORUM", "The lease of this node ended: it may not act until it is renewed.";
     JUDGE_RESTARTED = 9010, "judge_restarted", Warning, "NETFT", "The judge in the kernel had stopped scanning, and was started again.";
     CONTROLLER_STARTED = 9011, "controller_started", Info, "CS", "The controller started: with the incarnation that it found, or with a new one and why.";
+    CONFIG_DIFFERS = 9012, "config_differs", Error, "JOIN", "A node runs another configuration than this one, and is refused.";
+    ABI_DIFFERS = 9013, "abi_differs", Info, "JOIN", "A node runs another version of the kernel records.";
+    DUPLICATE_ID = 9014, "duplicate_id", Error, "JOIN", "Two machines run as one node; the later one is refused.";
+    QUARANTINED = 9015, "quarantined", Warning, "JOIN", "A node was removed too often, and is kept out for a while.";
+    QUARANTINE_REFUSED = 9016, "quarantine_refused", Warning, "JOIN", "A node that is kept out asked to be let in.";
+    QUARANTINE_RELEASED = 9017, "quarantine_released", Info, "JOIN", "A node is not kept out any more.";
+    CONFIG_STAGED = 9018, "config_staged", Info, "DM", "A configuration was staged on this node, taken back, or refused.";
+    CONFIG_INSTALLED = 9019, "config_installed", Info, "DM", "All members changed to another configuration.";
+    WITNESS_TAKEN = 9020, "witness_taken", Info, "QUORUM", "This node holds the witness.";
+    WITNESS_LOST = 9021, "witness_lost", Warning, "QUORUM", "This node held the witness, and another does now.";
     OPERATOR_ORDER = 9030, "operator_order", Info, "CORE", "An operator ordered something over the control socket; who, and what.";
+    STORAGE_FAILING = 9031, "storage_failing", Error, "CORE", "What the node writes to state_dir is not on disk; the node goes on.";
+    STORAGE_RESTORED = 9032, "storage_restored", Info, "CORE", "What the node writes to state_dir is on disk again.";
+    WITNESS_FAILED = 9040, "witness_failed", Error, "QUORUM", "The witness cannot be asked, or its newest record is damaged; its vote is missing meanwhile.";
+    WITNESS_RESTORED = 9041, "witness_restored", Info, "QUORUM", "The witness answers again.";
+    CONFIG_RELOADED = 9042, "config_reloaded", Info, "DM", "The configuration was read again; what changed at once, and what waits.";
+    CONFIG_REFUSED = 9043, "config_refused", Warning, "DM", "The configuration was read again and changes nothing, because of what is wrong with it.";
 }
 
 /// The kind with this number.

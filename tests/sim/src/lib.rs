@@ -8,4 +8,5 @@ pub mod kernel;
 pub mod machine;
 pub mod random;
 pub mod run;
+pub mod witness;
 pub mod world;

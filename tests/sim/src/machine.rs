@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use heartbeat_membership::{
-    AdoptedPeer, Arbiter, CoreConfig, Echo, Identity, Incarnation, Input, MembershipInput, NetworkId, NextSequences,
-    Node, NodeId, Now, Record, Settings, Stage, View,
+    AdoptedPeer, Arbiter, ConfigDigest, CoreConfig, Echo, Identity, Incarnation, Input, MembershipInput, NetworkId,
+    NextSequences, Node, NodeId, Now, Record, Settings, Stage, View,
 };
 
 use crate::clock::Clock;
 use crate::kernel::Kernel;
+
+/// How long the witness's record must be unchanged before others take it: the least.
+pub const RECORD_LEASE_NS: u64 = heartbeat_membership::witness::MIN_RECORD_LEASE_NS;
 
 /// What survives a crash, unless it is lost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,6 +65,8 @@ pub struct Machine {
     pub began_true_ns: u64,
     /// When it last lived without a view, true time; 0 = never.
     pub viewless_ns: u64,
+    /// The configuration that it went over to since it started.
+    pub digest: Option<ConfigDigest>,
 }
 
 impl Machine {
@@ -89,6 +94,7 @@ impl Machine {
             began_ns: 0,
             began_true_ns: 0,
             viewless_ns: 0,
+            digest: None,
         }
     }
 
@@ -117,7 +123,8 @@ impl Machine {
         self.viewless_ns = true_ns;
         self.disk.incarnation = incarnation;
         let config = CoreConfig { local: self.id, ..config.clone() };
-        let settings = Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, resume: None };
+        let record_lease_ns = RECORD_LEASE_NS;
+        let settings = Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, record_lease_ns, resume: None };
         let adopted: Vec<AdoptedPeer> = Vec::new();
         let identity = Identity { incarnation: Incarnation(incarnation), adopted };
         let mut seed = [0_u8; 32];
@@ -147,7 +154,9 @@ impl Machine {
         self.overflow = false;
         let incarnation = self.disk.incarnation;
         let config = CoreConfig { local: self.id, ..config.clone() };
-        let settings = Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, resume: Some(record) };
+        let record_lease_ns = RECORD_LEASE_NS;
+        let settings =
+            Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, record_lease_ns, resume: Some(record) };
         let identity = Identity { incarnation: Incarnation(incarnation), adopted: self.kernel.adopted() };
         let mut seed = [0_u8; 32];
         seed[..8].copy_from_slice(&incarnation.to_le_bytes());

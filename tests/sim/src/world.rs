@@ -5,7 +5,8 @@ mod driver;
 use std::collections::{BTreeMap, BTreeSet};
 
 use heartbeat_membership::{
-    Arbiter, ControlMessage, CoreConfig, Event, Incarnation, Input, NetworkId, NodeId, mutation::Mutation,
+    Arbiter, ControlMessage, CoreConfig, Event, Incarnation, Input, MembershipInput, NetworkId, NodeId, Now,
+    WitnessAnswer, WitnessOutcome, WitnessRequest, mutation::Mutation,
 };
 
 use crate::check::{Checker, Standing};
@@ -13,6 +14,7 @@ use crate::clock::Clock;
 use crate::kernel::Heartbeat;
 use crate::machine::Machine;
 use crate::random::Random;
+use crate::witness::Witness;
 
 /// Lines of the log of a run that are kept.
 const LOG_LINES: usize = 20_000;
@@ -44,6 +46,10 @@ pub enum Happening {
     Start(usize),
     /// A frozen controller goes on, in this life.
     Thaw(usize, u64),
+    /// An operation on the witness takes effect; its machine, the life that asked, when it began there.
+    Witness(usize, u64, WitnessRequest, Now),
+    /// It is answered.
+    WitnessAnswer(usize, u64, WitnessAnswer),
     /// The next fault.
     Fault,
 }
@@ -78,6 +84,10 @@ pub struct World {
     pub events: Vec<(u64, NodeId, Event)>,
     /// Datagrams that an eavesdropper has kept.
     pub captured: Vec<(usize, Frame)>,
+    /// Whether hosts outside of the cluster answer a node on a network; none are known where nothing is said.
+    pub outside: BTreeMap<(NetworkId, NodeId), bool>,
+    /// The witness; asked only where the arbiter is one.
+    pub witness: Witness,
     /// A rule of the core that is broken on purpose.
     pub mutation: Option<Mutation>,
     /// The driver binds without clearing the kernel: it goes on echoing whom the decision leaves out.
@@ -118,6 +128,8 @@ impl World {
             log: Vec::new(),
             events: Vec::new(),
             captured: Vec::new(),
+            outside: BTreeMap::new(),
+            witness: Witness::new(10_000_000),
             mutation: None,
             echo_after_binding: false,
             sent: (0, 0),
@@ -259,6 +271,19 @@ impl World {
             Happening::Start(index) => self.start(index),
             Happening::Thaw(index, life) => self.thaw(index, life),
             Happening::Fault => {}
+            Happening::Witness(index, life, request, started) => {
+                let outcome = match self.witness.unreachable.contains(&index) {
+                    true => WitnessOutcome::Failed,
+                    false => self.witness.apply(request),
+                };
+                let delay_ns = 1 + self.random.below(self.witness.delay_ns);
+                self.after(delay_ns, Happening::WitnessAnswer(index, life, WitnessAnswer { started, outcome }));
+            }
+            Happening::WitnessAnswer(index, life, answer) => {
+                if self.machines[index].life == life {
+                    self.feed(index, Input::Membership(MembershipInput::Witness(answer)));
+                }
+            }
         }
     }
 

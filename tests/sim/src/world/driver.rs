@@ -1,8 +1,8 @@
 //! What a driver does with the actions of a core, and what the checker is told of them.
 
 use heartbeat_membership::{
-    Action, ControlMessage, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input, MembershipAction,
-    MembershipInput, Newest, NodeId, NodeSet,
+    Action, ConfigDigest, ControlMessage, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input,
+    MembershipAction, MembershipInput, Newest, NodeId, NodeSet, WitnessRequest,
 };
 
 use super::{Frame, Happening, LOG_LINES, World};
@@ -104,6 +104,23 @@ impl World {
                     core.handle(now, bound);
                 }
             }
+            MembershipAction::Witness(request) => {
+                let stuck_ns = match request {
+                    WitnessRequest::Advance { .. } => std::mem::take(&mut self.witness.stuck_ns),
+                    WitnessRequest::Read => 0,
+                };
+                let machine_life = machine.life;
+                let delay_ns = 1 + stuck_ns + self.random.below(self.witness.delay_ns);
+                self.after(delay_ns, Happening::Witness(index, machine_life, request, now));
+            }
+            MembershipAction::AskExternalHosts { network } => {
+                let answer = self.outside.get(&(network, life.0)).copied();
+                let answer = Input::Membership(MembershipInput::ExternalHosts { network, answer });
+                if let Some(core) = &mut self.machines[index].core {
+                    core.handle(now, answer);
+                }
+            }
+            MembershipAction::SwitchConfig { digest } => self.switch_config(index, digest),
             MembershipAction::Lease { end_boot_ns } => {
                 machine.lease_end_ns = end_boot_ns;
                 let all = self.standings();
@@ -170,7 +187,18 @@ impl World {
                 | EventId::NetworkUp
                 | EventId::NetworkPartitioned
                 | EventId::NetworkDown
-                | EventId::ViewInstalled,
+                | EventId::ViewInstalled
+                | EventId::Superseded
+                | EventId::ConfigDiffers
+                | EventId::AbiDiffers
+                | EventId::DuplicateId
+                | EventId::Quarantined
+                | EventId::QuarantineRefused
+                | EventId::QuarantineReleased
+                | EventId::ConfigStaged
+                | EventId::ConfigInstalled
+                | EventId::WitnessTaken
+                | EventId::WitnessLost,
                 _,
             ) => {}
         }
@@ -178,6 +206,14 @@ impl World {
         if self.events.len() < LOG_LINES {
             self.events.push((true_ns, life.0, event.clone()));
         }
+    }
+
+    /// A driver goes over to another configuration: for the simulated kernel that changes nothing, for it is told of each
+    /// peer.
+    fn switch_config(&mut self, index: usize, digest: ConfigDigest) {
+        let id = self.machines[index].id;
+        self.note(|| format!("node {id} goes over to configuration {digest}"));
+        self.machines[index].digest = Some(digest);
     }
 
     /// Longest time between a silence and the removal that it causes.
