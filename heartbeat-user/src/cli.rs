@@ -8,6 +8,7 @@ mod output;
 mod query;
 mod replay;
 mod run;
+mod why;
 
 #[cfg(test)]
 pub(crate) use check::HELP as CHECK_CONFIG_HELP;
@@ -75,6 +76,9 @@ enum Command {
     /// The event log.
     #[command(after_help = events::HELP)]
     Events(EventsArgs),
+    /// Why something happened: the evidence for the last verdict on a node, in order and with times.
+    #[command(after_help = why::HELP)]
+    Why(WhyArgs),
     /// The nodes, their states and votes.
     Nodes(JsonArgs),
     /// The networks and their states.
@@ -101,6 +105,17 @@ enum Command {
         #[command(subcommand)]
         command: QuarantineCommand,
     },
+}
+
+#[derive(Debug, Args)]
+struct WhyArgs {
+    /// A node, by id or name, or the number of an event (#17 where a node has the id 17); the last verdict on anybody if absent.
+    #[arg(value_name = "NODE|EVENT")]
+    about: Option<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -263,6 +278,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => query::status(&cli.socket, args.json),
         Command::Links(args) => query::links(&cli.socket, args.json),
         Command::Events(args) => events::events(&cli.socket, &args),
+        Command::Why(args) => why::why(&cli.socket, &args),
         Command::Nodes(args) => query::part(&cli.socket, "nodes", args.json),
         Command::Networks(args) => query::part(&cli.socket, "networks", args.json),
         Command::Interfaces(args) => query::part(&cli.socket, "interfaces", args.json),

@@ -1,6 +1,7 @@
 //! The node: everything started in order, watched, and taken down in order.
 
 mod announce;
+mod carrier;
 mod events;
 mod hooks;
 mod membership;
@@ -8,26 +9,26 @@ mod metrics_task;
 mod orders;
 mod readable;
 mod relay;
+mod reload;
+mod signals;
 mod source;
+mod storage;
 mod tallies;
+mod witness;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::IpAddr,
-    sync::Arc,
-    task::Poll,
-};
+use std::{collections::VecDeque, sync::Arc, task::Poll};
 
 use anyhow::{Context as _, Result};
-use heartbeat_common::{auth::HeartbeatKey, notice::Notice};
+use heartbeat_common::notice::Notice;
 use heartbeat_membership::{Identity, Node, Now, membership::Settings};
-use tokio::signal::unix::{SignalKind, signal};
 
-use self::{announce::announce, metrics_task::MetricsTask, source::NodeSource};
+use self::{
+    announce::announce, metrics_task::MetricsTask, reload::Reloader, signals::Signals, source::NodeSource,
+    witness::start_witness,
+};
 use crate::{
     api, clock,
-    config::{Config, Dataplane as Receiving, Machine, Multicast, Sender as Wanted, check_machine},
-    control::Signer,
+    config::{Config, Dataplane as Receiving, LocalInterface, Machine, Multicast, Sender as Wanted, check_machine},
     dataplane::{self, Adoption, Dataplane, LocalCounts, pins::Pins},
     event::{Draft, EventLog, kind},
     incarnation::IncarnationStore,
@@ -35,16 +36,23 @@ use crate::{
     reactor::{self, Reactor, core_config, identity, queue::Command},
     realtime,
     record::{self, Built, Recorder},
-    sender::{self, Lane, Sender},
+    reload::{Keyring, LogControl, shared},
+    sender::{self, Sender},
     service,
     socket::NetworkSocket,
 };
 
 /// How a node runs, beside its configuration.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Load the object that prints each verdict.
     pub trace: bool,
+    /// Receive heartbeats this way, whatever the configuration says.
+    pub dataplane: Option<Receiving>,
+    /// Send heartbeats this way, whatever the configuration says.
+    pub sender: Option<Wanted>,
+    /// The way to the level of the program's own log.
+    pub log: Option<LogControl>,
 }
 
 /// How a node ends.
@@ -63,9 +71,21 @@ enum Ending {
 /// What prevents the node from starting, with the remedy: a [`crate::config::ConfigError`] among the causes is about the
 /// configuration or this machine. Nothing is attached and no pin of ours is left when this fails, unless a pinned data
 /// plane of an earlier controller could not be adopted.
-pub fn run(config: Config, options: RunOptions) -> Result<()> {
-    // Before any thread: what is locked now never faults later.
+pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
+    options.override_local(&mut config.local);
+    if let Some(log) = &options.log {
+        log.set(config.local.log);
+    }
+    // Before any thread: what is locked now never faults later. Signals before anything that has to be undone.
     let memory_locked = realtime::lock_memory();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // API, events and metrics are light; two threads keep one busy client from delaying the event log.
+        .worker_threads(2)
+        .thread_name("heartbeat-rest")
+        .enable_all()
+        .build()
+        .context("the runtime for API and events cannot be started")?;
+    let signals = runtime.block_on(async { Signals::install() })?;
     let machine = check_machine(&config)?;
     let arbiter = membership::arbiter(&config)?;
     let mut store = IncarnationStore::open(&config.local.state_dir)?;
@@ -74,6 +94,8 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         .with_context(|| format!("the event log in {} cannot be opened", config.local.state_dir.display()))?;
     let keys: Vec<(u8, DerivedKeys)> =
         config.keys.iter().map(|key| (key.id, key.secret.derive(keys::cluster_id(&config.cluster_name)))).collect();
+    let keyring = Keyring::new(&config);
+    let witness = start_witness(&config)?;
     let sockets = open_sockets(&config, &machine)?;
 
     let preparation = dataplane::prepare(&config)?;
@@ -90,20 +112,12 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     let kernel_counts = dataplane.take_counts()?;
     let memory = Arc::clone(&dataplane.memory);
     let watched = Arc::clone(&memory);
-    let routes = routes(&config, &sockets);
-    let signer = signer(&config, &keys);
+    let routes = shared::routes(&config, &sockets);
+    let links = memory.links.len();
     tell_start(&log, &dataplane, &memory_locked);
     tell_unbuilt(&log, &config);
 
     let source = Arc::new(NodeSource::new(&config, &dataplane, log, kernel_counts, Arc::clone(&counts)));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // API, events and metrics are light; two threads keep one busy client from delaying the event log.
-        .worker_threads(2)
-        .thread_name("heartbeat-rest")
-        .enable_all()
-        .build()
-        .context("the runtime for API and events cannot be started")?;
-
     abort_on_panic();
     if options.trace {
         let _context = runtime.enter();
@@ -114,15 +128,16 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     let (mut recorder, writer) =
         record::start(record::directory(&config.local.state_dir), &config.cluster_name, config.local.node)
             .context("the thread that records the core cannot be started")?;
-    let core = core(&config, identity, membership::settings(arbiter, &dataplane, store.epoch()), &mut recorder)?;
-    let lanes = lanes(&config, &sockets, &routes);
+    let core =
+        core(&config, identity, membership::settings(&config, arbiter, &dataplane, store.epoch()), &mut recorder)?;
+    let lanes = shared::lanes(&config, &sockets, &routes);
     let sockets_at_exit = sockets.clone();
     let reactor = Reactor::start(reactor::Setup {
         core,
         dataplane,
         sockets,
-        signer: signer.clone(),
-        control_keys: keys.iter().map(|(id, derived)| (*id, derived.control_key)).collect(),
+        signer: keyring.signer.clone(),
+        control_keys: keyring.control,
         routes,
         counts,
         interval_ns: config.timing.interval_ns,
@@ -134,12 +149,13 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
         hang_timeout_ns: config.timing.hang_timeout_ns,
         epoch: store.epoch(),
         recorder,
+        witness: witness.clone(),
     })
     .context("the reactor cannot be started")?;
     let sender = Sender::start(sender::Setup {
         interval_ns: config.timing.interval_ns,
         priority: config.local.rt_priority,
-        signer,
+        signer: keyring.signer,
         lanes,
         memory,
     })
@@ -147,9 +163,12 @@ pub fn run(config: Config, options: RunOptions) -> Result<()> {
     undo.forget();
     source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
     source.set_recording(Arc::clone(&writer.statistics));
+    source.set_witness(witness);
+    let reloader = Reloader::new(&config, options, &sockets_at_exit, &sender.changes, links);
 
     service::watch(&config.local, Arc::clone(&reactor.statistics), watched).context("the watchdog has no thread")?;
-    match runtime.block_on(serve(listener, &source, &reactor, sender, &mut store))? {
+    let doors = Doors { listener, signals, interfaces: machine.interfaces, reloader };
+    match runtime.block_on(serve(doors, &source, &reactor, sender, &mut store))? {
         Ending::Left => {}
         // As after SIGKILL: whatever runs down in order would take attachments, pins or the lease with it.
         Ending::HandedOver => std::process::exit(0),
@@ -192,20 +211,31 @@ impl Drop for Undo {
     }
 }
 
+/// Where the outside world comes in: clients, signals, interfaces, the configuration's file.
+struct Doors {
+    listener: api::Listener,
+    signals: Signals,
+    interfaces: Vec<LocalInterface>,
+    reloader: Reloader,
+}
+
 /// Everything of normal priority, until the node has left.
 async fn serve(
-    listener: api::Listener,
+    doors: Doors,
     source: &Arc<NodeSource>,
     reactor: &Reactor,
     mut sender: Sender,
     store: &mut IncarnationStore,
 ) -> Result<Ending> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
-    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
-    let mut hand_over = signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be handled")?;
+    let Doors { listener, mut signals, interfaces, reloader } = doors;
     // Serves until the runtime ends.
     let _server = tokio::spawn(api::serve(listener, Arc::clone(source), Arc::clone(&source.tallies().api)));
+    let mailbox = Arc::clone(&reactor.mailbox);
+    let _carrier = tokio::spawn(async move {
+        if let Err(error) = carrier::watch(interfaces, mailbox).await {
+            tracing::warn!("the kernel does not say when an interface loses its carrier: {error}");
+        }
+    });
     let mut metrics = MetricsTask::default();
     metrics.listen(source, source.metrics_address());
     let mut leaving = false;
@@ -215,7 +245,7 @@ async fn serve(
         service::ready();
         loop {
             tokio::select! {
-                _ = hand_over.recv(), if !leaving => {
+                _ = signals.hand_over.recv(), if !leaving => {
                     tracing::info!("SIGUSR1: this process ends, the kernel goes on until the next start takes over");
                     service::stopping();
                     // One turn more: what the reactor has reported goes into the event log.
@@ -227,16 +257,16 @@ async fn serve(
                     ended?;
                     break;
                 }
-                _ = terminate.recv(), if !leaving => leaving = true,
-                _ = interrupt.recv(), if !leaving => leaving = true,
+                _ = signals.terminate.recv(), if !leaving => leaving = true,
+                _ = signals.interrupt.recv(), if !leaving => leaving = true,
                 () = source.orders().leave_wanted(), if !leaving => leaving = true,
-                _ = hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version reloads nothing. SIGTERM and a start leave the cluster and join again; after SIGKILL and a \
-                         start with the same configuration within the lease, no peer notices");
+                _ = signals.hangup.recv() => {
+                    reloader.reload(source, reactor, &mut metrics).await;
                     continue;
                 }
             }
             if leaving {
+                source.orders().begin_to_leave();
                 service::stopping();
                 // The heartbeats end first: a leave is sent after the node has stopped acting.
                 sender.stop();
@@ -261,46 +291,6 @@ fn open_sockets(config: &Config, machine: &Machine) -> Result<Vec<Arc<NetworkSoc
                 .with_context(|| format!("network {} has no socket", interface.network))
         })
         .collect()
-}
-
-fn routes(config: &Config, sockets: &[Arc<NetworkSocket>]) -> BTreeMap<(u16, u8), std::net::SocketAddr> {
-    sockets
-        .iter()
-        .flat_map(|socket| {
-            config
-                .peers_on(socket.network)
-                .map(|(node, address): (_, IpAddr)| ((node.id, socket.network), socket.address_of(address)))
-        })
-        .collect()
-}
-
-fn lanes(
-    config: &Config,
-    sockets: &[Arc<NetworkSocket>],
-    routes: &BTreeMap<(u16, u8), std::net::SocketAddr>,
-) -> Vec<Lane> {
-    sockets
-        .iter()
-        .map(|socket| {
-            let peers: Vec<_> = config
-                .peers_on(socket.network)
-                .filter_map(|(node, _)| routes.get(&(node.id, socket.network)).map(|address| (node.id, *address)))
-                .collect();
-            Lane::new(Arc::clone(socket), &peers)
-        })
-        .collect()
-}
-
-fn signer(config: &Config, keys: &[(u8, DerivedKeys)]) -> Signer {
-    let derived = keys.iter().find(|(id, _)| *id == config.send_key).map(|(_, derived)| derived);
-    let derived = derived.unwrap_or_else(|| unreachable!("a checked configuration has its send key"));
-    Signer {
-        cluster_id: keys::cluster_id(&config.cluster_name),
-        node: config.local.node,
-        key_id: config.send_key,
-        heartbeat_key: HeartbeatKey::from_bytes(derived.heartbeat_key),
-        control_key: derived.control_key,
-    }
 }
 
 /// Who this node is, and the records of the kernel that its earlier controller did not come to read.

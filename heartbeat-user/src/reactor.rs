@@ -18,6 +18,7 @@ mod receive;
 pub mod reconfigure;
 pub mod statistics;
 mod watch;
+mod witness;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,7 +31,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use heartbeat_common::notice::Notice;
-use heartbeat_membership::{Echo, Input, LocalStall, MembershipInput, Node, Now, StallSource};
+use heartbeat_membership::{Echo, Input, LocalStall, MembershipInput, NetworkId, Node, Now, StallSource};
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
     time::TimeSpec,
@@ -44,6 +45,7 @@ use self::{
     orders::Carried,
     queue::{Command, Mailbox, Report},
     receive::Receiver,
+    reconfigure::{Settling, Staging},
     statistics::ReactorStatistics,
     watch::JudgeWatch,
 };
@@ -53,7 +55,9 @@ use crate::{
     dataplane::{Dataplane, LocalCounts},
     realtime,
     record::Recorder,
+    reload::shared::Routes,
     socket::NetworkSocket,
+    witness::Exchange,
 };
 
 /// Ring records taken in one pass: the ring holds about 2,700; the rest follows in the next pass, after the controller
@@ -74,6 +78,8 @@ const STALL_MIN_NS: u64 = 20_000_000;
 
 /// What the reactor needs.
 pub struct Setup {
+    /// The way to the witness, where there is one.
+    pub witness: Option<Arc<Exchange>>,
     /// The core.
     pub core: Node,
     /// The data plane.
@@ -85,7 +91,7 @@ pub struct Setup {
     /// Control keys by slot.
     pub control_keys: BTreeMap<u8, [u8; 32]>,
     /// Where peers are reached.
-    pub routes: BTreeMap<(u16, u8), std::net::SocketAddr>,
+    pub routes: Routes,
     /// Counters of what userspace accepts and refuses.
     pub counts: Arc<LocalCounts>,
     /// Heartbeat interval.
@@ -134,6 +140,9 @@ impl Reactor {
         if let Some(ring) = &ring {
             epoll.add(ring.as_fd(), readable(0))?;
         }
+        if let Some(witness) = &setup.witness {
+            epoll.add(witness.answers_fd(), readable(0))?;
+        }
         for socket in &setup.sockets {
             epoll.add(socket.unicast(), readable(0))?;
             if let Some(group) = socket.group() {
@@ -159,6 +168,12 @@ impl Reactor {
     }
 }
 
+/// Half an interval: the controller's age in a heartbeat stays below one, and a judge that stands still is seen before two.
+/// Not below a millisecond, nor above half a second for commands' sake.
+fn period_ns(interval_ns: u64) -> u64 {
+    (interval_ns / 2).clamp(1_000_000, 500_000_000)
+}
+
 /// State of the thread.
 struct Loop {
     core: Node,
@@ -167,7 +182,12 @@ struct Loop {
     receiver: Receiver,
     signer: Signer,
     sockets: Vec<Arc<NetworkSocket>>,
-    routes: BTreeMap<(u16, u8), std::net::SocketAddr>,
+    routes: Routes,
+    witness: Option<Arc<Exchange>>,
+    /// A configuration that waits until all members have it.
+    staging: Option<Staging>,
+    /// A change of times that is not over.
+    settling: Option<Settling>,
     counts: Arc<LocalCounts>,
     mailbox: Arc<Mailbox>,
     statistics: Arc<ReactorStatistics>,
@@ -239,6 +259,9 @@ impl Loop {
             signer: setup.signer,
             sockets: setup.sockets,
             routes: setup.routes,
+            witness: setup.witness,
+            staging: None,
+            settling: None,
             counts: setup.counts,
             mailbox,
             statistics,
@@ -248,13 +271,17 @@ impl Loop {
             carried: Vec::with_capacity(COMMANDS_PER_PASS),
             message: Vec::with_capacity(heartbeat_common::wire::MESSAGE_LENGTH_MAX),
             interval_ns: setup.interval_ns,
-            // Half an interval: the controller's age in a heartbeat stays below one, and a judge that stands still is
-            // seen before two. Not below a millisecond, nor above half a second for commands' sake.
-            period_ns: (setup.interval_ns / 2).clamp(1_000_000, 500_000_000),
+            period_ns: period_ns(setup.interval_ns),
             stall_threshold_ns: setup.slack_ns.max(STALL_MIN_NS),
             wake_ns: 0,
             stopping: false,
         }
+    }
+
+    /// Other times from now on.
+    fn set_period(&mut self, interval_ns: u64, slack_ns: u64) {
+        self.period_ns = period_ns(interval_ns);
+        self.stall_threshold_ns = slack_ns.max(STALL_MIN_NS);
     }
 
     fn run(mut self, epoll: &Epoll, timer: &TimerFd) -> Dataplane {
@@ -281,6 +308,7 @@ impl Loop {
         self.notice_own_stall(now_ns);
         self.take_commands();
         self.take_reconfiguration();
+        self.take_witness_answer();
         self.take_datagrams();
         // After a stop of this controller, the lease is renewed from what the kernel has booked before it is tested.
         self.feed_link_records();
@@ -369,6 +397,10 @@ impl Loop {
                 Some(Command::Leave) => self.feed(Input::Leave),
                 Some(Command::IncarnationTaken(incarnation)) => self.take_incarnation(incarnation),
                 Some(Command::EpochPersisted(epoch)) => self.epoch_persisted(epoch),
+                Some(Command::InterfaceBroken { network, broken }) => {
+                    let network = NetworkId(network);
+                    self.feed(Input::Membership(MembershipInput::InterfaceBroken { network, broken }));
+                }
                 Some(Command::Ordered { ticket, order }) => self.carry_out(ticket, order),
                 None => break,
             }

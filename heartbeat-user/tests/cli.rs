@@ -9,8 +9,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use heartbeat_user::api::{Caller, Counters, Done, Failure, Listener, NodeName, Operation, Source, serve};
-use heartbeat_user::event::{Draft, Event, EventLog, kind};
+use heartbeat_user::event::{Draft, Event, EventLog, Filter, kind};
 use heartbeat_user::status::{Link, Status};
+use heartbeat_user::why::{About, Names, Why, explain};
 
 const STATUS: &str = include_str!("data/status.json");
 
@@ -89,6 +90,13 @@ impl Source for Fixed {
 
     fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    fn why(&self, about: Option<&About>) -> Result<Why, Failure> {
+        let nodes = [(1, "alpha".to_owned()), (2, "bravo".to_owned())].into();
+        let networks = [(1, "private".to_owned())].into();
+        let events = self.events.query(&Filter::default(), usize::MAX);
+        explain(&events, about, Names { local: 1, nodes: &nodes, networks: &networks })
     }
 
     async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {
@@ -235,6 +243,7 @@ fn without_a_node_the_message_says_where_it_was_looked_for() {
         &["nodes"],
         &["networks"],
         &["interfaces"],
+        &["why"],
         &["leave"],
         &["form", "--force"],
         &["confirm-fenced", "3"],

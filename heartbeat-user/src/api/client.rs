@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::operation::Done;
 use super::protocol::{Failure, Request, Response, Streamed};
 use crate::status::{Link, Status};
+use crate::why::{About, Why};
 
 /// The node answers from memory; a machine that is stalled for longer is the operator's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -123,6 +124,16 @@ impl Client {
     /// [`ClientError`].
     pub fn metrics(&mut self) -> Result<String, ClientError> {
         self.send(&Request::Metrics {})?;
+        self.receive()
+    }
+
+    /// The evidence for a verdict.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub fn why(&mut self, about: Option<About>) -> Result<Why, ClientError> {
+        self.send(&Request::Why { about })?;
         self.receive()
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::operation::NodeName;
 use crate::event::{Event, Filter, Timestamp};
+use crate::why::About;
 
 /// Version of requests; responses only ever gain fields within one.
 pub const VERSION: u64 = 1;
@@ -36,6 +37,12 @@ pub enum Request {
         /// Go on with new events as they come.
         #[serde(default)]
         follow: bool,
+    },
+    /// The evidence for a verdict; answered by one object.
+    Why {
+        /// The node, or the number of the event; the last verdict on anybody if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<About>,
     },
     /// Leave the cluster in order; the node's process ends behind the answer.
     Leave {},

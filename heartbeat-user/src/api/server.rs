@@ -15,6 +15,7 @@ use super::session::session;
 use super::socket::Listener;
 use crate::event::EventLog;
 use crate::status::{Link, Status};
+use crate::why::{About, Why};
 
 /// Clients at once: some dashboards, some followers, and room for an operator when things go wrong.
 const CLIENTS: usize = 64;
@@ -34,6 +35,13 @@ pub trait Source: Send + Sync + 'static {
 
     /// Everything that is counted and measured, as Prometheus reads it.
     fn metrics(&self) -> String;
+
+    /// The evidence for a verdict.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such verdict, or no such node.
+    fn why(&self, about: Option<&About>) -> Result<Why, Failure>;
 
     /// Carries out an order of a caller who may give it. Waits for the outcome, with a bound.
     fn operate(&self, operation: Operation, caller: Caller) -> impl Future<Output = Result<Done, Failure>> + Send;

@@ -61,6 +61,10 @@ impl<S: Source> Session<'_, S> {
                 let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
                 self.events(filter(since, id, after), limit, follow).await
             }
+            Ok(Request::Why { about }) => match self.source.why(about.as_ref()) {
+                Ok(why) => self.answer(&why).await,
+                Err(failure) => self.refuse(failure).await,
+            },
             Ok(Request::Leave {}) => self.operate(Operation::Leave).await,
             Ok(Request::Form { force: true }) => self.operate(Operation::FormForced).await,
             Ok(Request::Form { force: false }) => {

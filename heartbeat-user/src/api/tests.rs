@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::event::{Draft, EventLog, kind};
+use crate::event::{Draft, EventLog, Filter, kind};
 use crate::status::{Link, Status};
+use crate::why::{About, Names, Why, explain};
 
 struct Fixed {
     status: Status,
@@ -35,6 +36,13 @@ impl Source for Fixed {
 
     fn metrics(&self) -> String {
         "heartbeat_quorate 1\n".to_owned()
+    }
+
+    fn why(&self, about: Option<&About>) -> Result<Why, Failure> {
+        let nodes = [(1, "alpha".to_owned()), (2, "bravo".to_owned())].into();
+        let networks = [(1, "private".to_owned())].into();
+        let events = self.events.query(&Filter::default(), usize::MAX);
+        explain(&events, about, Names { local: 1, nodes: &nodes, networks: &networks })
     }
 
     async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {

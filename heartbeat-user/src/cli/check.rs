@@ -67,8 +67,7 @@ fn report(config: &Config, machine: Option<&Machine>) -> String {
          silent        {lost_after} intervals + {slack} slack = {silent} on all networks: the node is given up\n\
          grace         {grace} between the end of the lease and the stop of the node\n\
          hang_timeout  {hang} that a controller may be frozen while its kernel beats\n\n\
-         quorum        majority of {votes} votes; `{tie_breaker}` decides an exact half; two nodes: {two_node}; witness: \
-         {witness}\n\n\
+         quorum        {quorum}\n\n\
          sender        {sender}, real-time priority {rt_priority}\n\
          dataplane     {dataplane}\n\
          run_dir       {run_dir}\n\
@@ -91,10 +90,7 @@ fn report(config: &Config, machine: Option<&Machine>) -> String {
         silent = duration(timing.silent_timeout_ns()),
         grace = duration(timing.grace_ns),
         hang = duration(timing.hang_timeout_ns),
-        votes = config.nodes.iter().map(|node| node.votes).sum::<u32>(),
-        tie_breaker = config.node(config.quorum.tie_breaker).map(|node| node.name.as_str()).unwrap_or_default(),
-        two_node = config.quorum.two_node.as_str(),
-        witness = config.quorum.witness.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
+        quorum = quorum(config),
         sender = local.sender.as_str(),
         rt_priority = local.rt_priority,
         dataplane = local.dataplane.as_str(),
@@ -106,6 +102,24 @@ fn report(config: &Config, machine: Option<&Machine>) -> String {
         nodes = nodes(config).render(false),
     );
     text
+}
+
+/// Who decides.
+fn quorum(config: &Config) -> String {
+    let votes: u32 = config.nodes.iter().map(|node| node.votes).sum();
+    match &config.quorum.witness {
+        Some(path) => format!(
+            "majority of {} votes, one of them of the witness in {}, whose record holds for {}",
+            votes + 1,
+            path.display(),
+            format_duration_ns(config.quorum.record_lease_ns)
+        ),
+        None => format!(
+            "majority of {votes} votes; `{}` decides an exact half; two nodes: {}; no witness",
+            config.node(config.quorum.tie_breaker).map(|node| node.name.as_str()).unwrap_or_default(),
+            config.quorum.two_node.as_str()
+        ),
+    }
 }
 
 fn networks(config: &Config, machine: Option<&Machine>) -> Table {

@@ -5,13 +5,14 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 use super::RunArgs;
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
 use crate::daemon::{self, RunOptions};
+use crate::reload::LogControl;
 
 pub(super) const HELP: &str = "\
 Needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW,
 CAP_SYS_NICE and CAP_IPC_LOCK.
-SIGTERM leaves the cluster in order. After SIGKILL, the kernel goes on counting,
+SIGTERM leaves the cluster in order, SIGHUP reads the configuration again. After SIGKILL, the kernel goes on counting,
 and the next start takes over.
 
 Several nodes on one machine, one in each network namespace: give each its own
@@ -20,30 +21,40 @@ run_dir, state_dir and bpf_dir, and enter the namespace with nsenter, because
   nsenter --net=/run/netns/b heartbeat run --config b.toml";
 
 pub(super) fn run(args: &RunArgs, verbosity: u8) -> anyhow::Result<u8> {
-    start_logging(verbosity);
-    let mut config = Config::load(&args.config)?;
-    if let Some(dataplane) = args.dataplane {
-        config.local.dataplane = dataplane.into();
-    }
-    if let Some(sender) = args.sender {
-        config.local.sender = sender.into();
-    }
-    daemon::run(config, RunOptions { trace: args.trace })?;
+    let log = start_logging(verbosity);
+    let config = Config::load(&args.config)?;
+    let options = RunOptions {
+        trace: args.trace,
+        dataplane: args.dataplane.map(Into::into),
+        sender: args.sender.map(Into::into),
+        log: Some(log),
+    };
+    daemon::run(config, options)?;
     Ok(0)
 }
 
-/// To standard error, which systemd hands to the journal. `RUST_LOG` overrides the verbosity.
-fn start_logging(verbosity: u8) {
+/// To standard error, which systemd hands to the journal. `RUST_LOG` overrides both the verbosity and the configuration.
+fn start_logging(verbosity: u8) -> LogControl {
     let level = match verbosity {
         0 => "info",
         1 => "debug",
         2.. => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let fixed = EnvFilter::try_from_default_env().ok();
+    let is_fixed = fixed.is_some();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(fixed.unwrap_or_else(|| EnvFilter::new(level)))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .init();
+        .with_filter_reloading();
+    let filter = subscriber.reload_handle();
+    subscriber.init();
+    LogControl::new(move |configured| {
+        if !is_fixed {
+            let wanted = configured.map_or(level, LogLevel::as_str);
+            // It fails only when there is no log any more.
+            let _changed = filter.reload(EnvFilter::new(wanted));
+        }
+    })
 }

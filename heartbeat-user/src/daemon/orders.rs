@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Orders {
     waiting: Mutex<Waiting>,
     leave: Notify,
+    leaving: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +50,16 @@ impl Orders {
             // Whoever asked may have lost patience.
             let _heard = answer.send(refusal);
         }
+    }
+
+    /// The node is about to leave: from here on it waits for nothing that may not come.
+    pub(super) fn begin_to_leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node is about to leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// Waits until an operator wants the node to leave.
@@ -85,23 +99,23 @@ impl NodeSource {
     }
 
     fn leave(&self, caller: Caller) -> String {
-        let own = &self.own_node().name;
+        let own = self.own_node();
         self.tell_order(caller, "leave", None, format!("Ordered by {caller}: this node leaves the cluster"));
         self.orders().leave.notify_one();
         let view = self.view_now();
         if view.number == 0 {
-            return format!("{own} is in no view. It ends.");
+            return format!("{} is in no view. It ends.", own.name);
         }
-        let others: Vec<&str> = view
+        let others: Vec<String> = view
             .members
             .iter()
-            .filter(|member| **member != self.own_node().id)
+            .filter(|member| **member != own.id)
             .filter_map(|member| self.node_name(*member))
             .collect();
         let others = if others.is_empty() { "nobody".to_owned() } else { others.join(", ") };
         format!(
-            "{own} stops acting, gives up its lease and leaves view {}, in which {others} stays. It ends.",
-            view.number
+            "{} stops acting, gives up its lease and leaves view {}, in which {others} stays. It ends.",
+            own.name, view.number
         )
     }
 
@@ -223,14 +237,14 @@ impl NodeSource {
         }
     }
 
-    fn resolve(&self, name: &NodeName) -> Result<&Node, Failure> {
+    fn resolve(&self, name: &NodeName) -> Result<Node, Failure> {
+        let configured = self.configured();
         let wanted = |node: &&Node| match name {
             NodeName::Id(id) => node.id == *id,
             NodeName::Name(name) => node.name == *name,
         };
-        self.configured().iter().find(wanted).ok_or_else(|| {
-            let known: Vec<String> =
-                self.configured().iter().map(|node| format!("{} ({})", node.name, node.id)).collect();
+        configured.iter().find(wanted).cloned().ok_or_else(|| {
+            let known: Vec<String> = configured.iter().map(|node| format!("{} ({})", node.name, node.id)).collect();
             Failure::new(
                 format!("there is no node {name} in the configuration"),
                 format!("known: {}", known.join(", ")),

@@ -12,6 +12,8 @@ use super::{
     hooks::HookRunner,
     readable,
     source::NodeSource,
+    storage::StorageWatch,
+    witness::WitnessWatch,
 };
 use crate::{
     clock,
@@ -45,14 +47,20 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
     let (rejects, _) = source.counts();
     let mut refusals = Refusals { limiter: BurstLimiter::new(rejects), unproven: Unproven::new(rejects) };
     let mut stalls = StallLimiter::default();
-    let hooks = HookRunner::start(source.hooks(), Arc::clone(&source.tallies().hooks));
+    let hooks = HookRunner::start(Arc::clone(&source.tallies().hooks));
+    let mut witness = WitnessWatch::new(source.config().quorum.record_lease_ns);
     let mut realtime_told = false;
+    let mut storage = StorageWatch::default();
+    let mut owed = Owed::default();
     loop {
         tokio::select! {
             ready = wake.readable() => ready.context("the reactor's reports cannot be waited for")?.clear_ready(),
             _ = look.tick() => {
                 refusals.tell(source);
-                if let Some(draft) = stalls.due(clock::monotonic_ns()) {
+                let now_ns = clock::monotonic_ns();
+                let told = storage.look(&source.log().counters(), &source.recording(), owed.refusal.as_deref(), now_ns);
+                let asked = source.witness_report().and_then(|report| witness.look(&report, now_ns));
+                for draft in [stalls.due(now_ns), told, asked].into_iter().flatten() {
                     announce(source.log(), draft);
                 }
                 if !realtime_told && source.engines_run() {
@@ -63,21 +71,22 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
         }
         // First what the reactor waits for; `stopped` is looked at only after its last reports have been told.
         let demands = reactor.mailbox.demands();
-        if let Some(at_least) = demands.incarnation {
-            // Without one the node is mute: it ends, and says why, rather than pretend.
-            let incarnation = store.take(clock::realtime_ns(), at_least)?;
-            command(reactor, Command::IncarnationTaken(incarnation)).await;
-        }
-        if let Some(epoch) = demands.epoch {
-            store.persist_epoch(epoch)?;
-            command(reactor, Command::EpochPersisted(epoch)).await;
-        }
+        owed.incarnation = demands.incarnation.or(owed.incarnation);
+        owed.epoch = demands.epoch.or(owed.epoch);
+        owed.settle(source, reactor, store).await?;
         while let Some(report) = reactor.mailbox.next_report() {
             match report {
                 Report::Event(event) => {
                     if let Some(draft) = stalls.pass(draft(&event, source.networks())) {
-                        hooks.event(&announce(source.log(), draft));
+                        hooks.event(&source.hooks(), &announce(source.log(), draft));
                     }
+                }
+                Report::Reconfigured { failure } => {
+                    tell_failure(source, "The kernel did not take new settings", failure)
+                }
+                Report::Switched { digest, failure } => {
+                    source.switch_config(&digest.0);
+                    tell_failure(source, "Not everything follows the configuration that was installed", failure);
                 }
                 Report::Carried { ticket, refusal } => source.orders().carried(ticket, refusal),
                 Report::JudgeRestarted { ran_ns, found_ns, failure } => tell_judge(source, ran_ns, found_ns, failure),
@@ -91,6 +100,47 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
         }
         if demands.stopped {
             return Ok(());
+        }
+    }
+}
+
+/// What the reactor waits for and could not be persisted yet. It is tried again at every look: the node is mute meanwhile,
+/// but its kernel goes on, and a disk may have room again.
+#[derive(Debug, Default)]
+struct Owed {
+    incarnation: Option<u64>,
+    epoch: Option<u32>,
+    /// Why not.
+    refusal: Option<String>,
+}
+
+impl Owed {
+    /// # Errors
+    /// When the node is leaving: then nothing is waited for.
+    async fn settle(&mut self, source: &NodeSource, reactor: &Reactor, store: &mut IncarnationStore) -> Result<()> {
+        let mut refusal = None;
+        if let Some(at_least) = self.incarnation {
+            match store.take(clock::realtime_ns(), at_least) {
+                Ok(incarnation) => {
+                    self.incarnation = None;
+                    command(reactor, Command::IncarnationTaken(incarnation)).await;
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        if let Some(epoch) = self.epoch {
+            match store.persist_epoch(epoch) {
+                Ok(()) => {
+                    self.epoch = None;
+                    command(reactor, Command::EpochPersisted(epoch)).await;
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        self.refusal = refusal.as_ref().map(ToString::to_string);
+        match refusal {
+            Some(error) if source.orders().is_leaving() => Err(error.into()),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -161,6 +211,13 @@ fn tell_judge(source: &NodeSource, ran_ns: u64, found_ns: u64, failure: Option<S
     let mut draft = Draft::new(&kind::JUDGE_RESTARTED, found_ns, text);
     draft.detail = serde_json::json!({ "last_run_ns": ran_ns, "found_ns": found_ns, "failure": failure });
     announce(source.log(), draft);
+}
+
+fn tell_failure(source: &NodeSource, what: &str, failure: Option<String>) {
+    if let Some(failure) = failure {
+        let text = format!("{what}: {failure}. A restart of the node takes the configuration as a whole");
+        announce(source.log(), Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text));
+    }
 }
 
 fn tell_realtime(source: &NodeSource) {

@@ -5,7 +5,7 @@ mod metrics;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
 use heartbeat_common::{records::CounterRecord, reject::Reject};
@@ -17,7 +17,7 @@ use crate::{
     clock,
     config::{Config, Hooks, Node as ConfiguredNode},
     dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
-    event::EventLog,
+    event::{EventLog, Filter},
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
     record::{RecordCounts, RecordStatistics},
     sender::statistics::SenderStatistics,
@@ -26,6 +26,7 @@ use crate::{
         Judge, Link, LinkState, LocalNode, Mode as StatusMode, Network, NetworkState, Node, NodeState, Regroup, Sender,
         Stage, Status, View,
     },
+    why::{self, About, Why},
     witness::{Exchange, WitnessReport},
 };
 
@@ -38,7 +39,9 @@ struct Engines {
 
 /// Everything that status, links and metrics are made of.
 pub(super) struct NodeSource {
-    config: Config,
+    config: RwLock<Arc<Config>>,
+    /// What waits until all members have it.
+    staged: Mutex<Option<Config>>,
     memory: Arc<Memory>,
     attachments: Vec<(u8, Attachment)>,
     degradations: Vec<String>,
@@ -53,7 +56,7 @@ pub(super) struct NodeSource {
     snapshot: Mutex<Option<Snapshot>>,
     orders: Orders,
     tallies: Tallies,
-    witness: Option<Arc<Exchange>>,
+    witness: OnceLock<Arc<Exchange>>,
     recording: OnceLock<Arc<RecordStatistics>>,
 }
 
@@ -66,7 +69,8 @@ impl NodeSource {
         local_counts: Arc<LocalCounts>,
     ) -> Self {
         Self {
-            config: config.clone(),
+            config: RwLock::new(Arc::new(config.clone())),
+            staged: Mutex::new(None),
             memory: Arc::clone(&dataplane.memory),
             attachments: dataplane.attachments.clone(),
             degradations: dataplane.degradations.clone(),
@@ -82,7 +86,7 @@ impl NodeSource {
             orders: Orders::default(),
             recording: OnceLock::new(),
             tallies: Tallies::default(),
-            witness: None,
+            witness: OnceLock::new(),
         }
     }
 
@@ -121,11 +125,11 @@ impl NodeSource {
     }
 
     pub(super) fn hooks(&self) -> Hooks {
-        self.config.local.hooks.clone()
+        self.config().local.hooks.clone()
     }
 
     pub(super) fn metrics_address(&self) -> Option<std::net::SocketAddr> {
-        self.config.metrics.listen
+        self.config().metrics.listen
     }
 
     pub(super) fn log(&self) -> &EventLog {
@@ -144,9 +148,40 @@ impl NodeSource {
         (*rejects.counters(), counters)
     }
 
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Digest of what waits until all members have it.
+    pub(super) fn staged_digest(&self) -> Option<[u8; 32]> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Config::digest)
+    }
+
+    /// Another configuration is in force, and another one, or none, waits.
+    pub(super) fn change_config(&self, effective: Config, staged: Option<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(effective);
+        *self.staged.lock().unwrap_or_else(PoisonError::into_inner) = staged;
+    }
+
+    /// All members have changed to what waited.
+    pub(super) fn switch_config(&self, digest: &[u8; 32]) {
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = staged.take_if(|config| config.digest() == *digest) {
+            *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        }
+    }
+
+    pub(super) fn set_witness(&self, witness: Option<Arc<Exchange>>) {
+        if let Some(exchange) = witness {
+            // Called once, at start; a second call would change nothing.
+            let _first = self.witness.set(exchange);
+        }
+    }
+
     /// The witness at work, where there is one.
     pub(super) fn witness_report(&self) -> Option<WitnessReport> {
-        self.witness.as_ref().map(|exchange| exchange.report())
+        self.witness.get().map(|exchange| exchange.report())
     }
 
     pub(super) fn tallies(&self) -> &Tallies {
@@ -162,16 +197,16 @@ impl NodeSource {
     }
 
     /// Every configured node, ascending by id.
-    pub(super) fn configured(&self) -> &[ConfiguredNode] {
-        &self.config.nodes
+    pub(super) fn configured(&self) -> Vec<ConfiguredNode> {
+        self.config().nodes.clone()
     }
 
-    pub(super) fn own_node(&self) -> &ConfiguredNode {
-        self.config.local_node()
+    pub(super) fn own_node(&self) -> ConfiguredNode {
+        self.config().local_node().clone()
     }
 
-    pub(super) fn node_name(&self, id: u16) -> Option<&str> {
-        self.config.node(id).map(|node| node.name.as_str())
+    pub(super) fn node_name(&self, id: u16) -> Option<String> {
+        self.config().node(id).map(|node| node.name.clone())
     }
 
     pub(super) fn view_now(&self) -> View {
@@ -189,10 +224,11 @@ impl NodeSource {
     fn collect_links(&self, snapshot: Option<&Snapshot>, with_histogram: bool) -> Vec<Link> {
         let now_ns = clock::monotonic_ns();
         let mut links = Vec::new();
-        for network in &self.config.networks {
-            for (node, _) in self.config.peers_on(network.id) {
+        for network in &self.config().networks {
+            for (node, _) in self.config().peers_on(network.id) {
                 let state = core_state(snapshot, node.id, network.id);
-                let link = links::Reading { memory: &self.memory, now_ns, interval_ns: self.config.timing.interval_ns };
+                let link =
+                    links::Reading { memory: &self.memory, now_ns, interval_ns: self.config().timing.interval_ns };
                 links.push(link.link(node.id, network.id, &network.name, state, with_histogram));
             }
         }
@@ -201,11 +237,11 @@ impl NodeSource {
     }
 
     fn nodes(&self, snapshot: Option<&Snapshot>) -> Vec<Node> {
-        self.config
+        self.config()
             .nodes
             .iter()
             .map(|node| {
-                let own = node.id == self.config.local.node;
+                let own = node.id == self.config().local.node;
                 let peer = snapshot.and_then(|snapshot| snapshot.peers.iter().find(|peer| peer.id.0 == node.id));
                 let member = snapshot
                     .and_then(|snapshot| snapshot.membership.as_ref()?.view.as_ref())
@@ -235,7 +271,7 @@ impl NodeSource {
 
     /// What this node alone can tell: who hears whom elsewhere takes the whole cluster to find out.
     fn networks_status(&self, links: &[Link]) -> Vec<Network> {
-        self.config
+        self.config()
             .networks
             .iter()
             .map(|network| {
@@ -257,11 +293,11 @@ impl NodeSource {
 
     fn interfaces(&self, links: &[Link]) -> Vec<Interface> {
         let mut interfaces = Vec::new();
-        for node in &self.config.nodes {
+        for node in &self.config().nodes {
             for (network, address) in &node.addresses {
                 let Some(name) = self.networks.get(network) else { continue };
                 let mut heard = links.iter().filter(|link| {
-                    link.network == *name && (node.id == self.config.local.node || link.peer == node.id)
+                    link.network == *name && (node.id == self.config().local.node || link.peer == node.id)
                 });
                 let state = if heard.any(|link| link.state == LinkState::Up) {
                     InterfaceState::Up
@@ -340,7 +376,7 @@ impl NodeSource {
         let report = self.engines.get().map(|engines| engines.sender.report());
         Sender {
             engine: Engine::Realtime,
-            rt_priority: self.config.local.rt_priority,
+            rt_priority: self.config().local.rt_priority,
             rt_granted: report.is_some_and(|report| report.realtime),
             longest_gap_ns: report.map_or(0, |report| report.longest_gap_ns),
         }
@@ -354,14 +390,14 @@ impl api::Source for NodeSource {
         let (rejects, counters) = self.counts();
         let (log, recording) = (self.log.counters(), self.recording());
         Status {
-            cluster: self.config.cluster_name.clone(),
+            cluster: self.config().cluster_name.clone(),
             node: LocalNode {
-                id: self.config.local.node,
-                name: self.config.local_node().name.clone(),
+                id: self.config().local.node,
+                name: self.config().local_node().name.clone(),
                 incarnation: self.memory.node.read(0).map_or(0, |record| record.incarnation),
                 adopted: self.adopted,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                config_digest: hex::encode(self.config.digest()),
+                config_digest: hex::encode(self.config().digest()),
             },
             view: snapshot.as_ref().map(|snapshot| view(snapshot, &self.memory)).unwrap_or_default(),
             regroup: snapshot.as_ref().map_or(Regroup { stage: Stage::Stabilized, sequence: 0 }, regroup),
@@ -402,6 +438,12 @@ impl api::Source for NodeSource {
 
     fn metrics(&self) -> String {
         self.scrape()
+    }
+
+    fn why(&self, about: Option<&About>) -> Result<Why, Failure> {
+        let nodes = self.config().nodes.iter().map(|node| (node.id, node.name.clone())).collect();
+        let names = why::Names { local: self.config().local.node, nodes: &nodes, networks: &self.networks };
+        why::explain(&self.log.query(&Filter::default(), usize::MAX), about, names)
     }
 
     async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {

@@ -91,6 +91,12 @@ impl Loop {
             MembershipAction::Install(view) => {
                 self.set_view(view.id.number);
             }
+            MembershipAction::Witness(request) => self.ask_witness(request),
+            MembershipAction::AskExternalHosts { network } => {
+                // Nobody asks them: where the fault is stays unknown.
+                self.feed(Input::Membership(MembershipInput::ExternalHosts { network, answer: None }));
+            }
+            MembershipAction::SwitchConfig { digest } => self.switch_config(digest),
             MembershipAction::Halt(_reason) => {
                 self.set_view(0);
             }

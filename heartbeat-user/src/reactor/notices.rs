@@ -28,6 +28,10 @@ impl Loop {
         if matches!(notice.kind, NOTICE_LATE | NOTICE_SILENT) {
             self.judged_ns = Some(self.judged_ns.map_or(notice.judged_ns, |oldest| oldest.min(notice.judged_ns)));
         }
+        let began_ns = notice.judged_ns.saturating_sub(notice.length_ns);
+        if notice.kind == NOTICE_LOCAL_STALL && self.watch.explains(began_ns, notice.judged_ns) {
+            return;
+        }
         match input(notice, self.interval_ns) {
             Some(input) => self.feed(input),
             None => self.statistics.count_bad_record(),

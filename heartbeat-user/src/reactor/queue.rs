@@ -7,7 +7,7 @@ use std::{
 };
 
 use crossbeam_queue::ArrayQueue;
-use heartbeat_membership::{Event, Refusal, Snapshot};
+use heartbeat_membership::{ConfigDigest, Event, Refusal, Snapshot};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::reconfigure::Reconfiguration;
@@ -31,6 +31,13 @@ pub enum Command {
     IncarnationTaken(u64),
     /// A form epoch has been persisted.
     EpochPersisted(u32),
+    /// Something that only this machine knows: an interface of its own is broken, or works again.
+    InterfaceBroken {
+        /// The network.
+        network: u8,
+        /// Whether it is broken.
+        broken: bool,
+    },
     /// An operator's order; its outcome comes back as [`Report::Carried`] with the same ticket.
     Ordered {
         /// Names the order.
@@ -59,6 +66,13 @@ pub enum Report {
     /// New settings were taken over, or why not.
     Reconfigured {
         /// Why the kernel refused them.
+        failure: Option<String>,
+    },
+    /// All members have changed to another configuration, and so has this node.
+    Switched {
+        /// Its digest.
+        digest: ConfigDigest,
+        /// What did not follow.
         failure: Option<String>,
     },
     /// An order was carried out, or refused; what it raised was reported before.
@@ -110,8 +124,8 @@ pub struct Mailbox {
     incarnation_needed: AtomicU64,
     epoch_needed: AtomicU32,
     stopped: AtomicBool,
-    reconfigurations: ArrayQueue<Box<Reconfiguration>>,
-    retired: ArrayQueue<Box<Reconfiguration>>,
+    reconfigurations: ArrayQueue<Reconfiguration>,
+    retired: ArrayQueue<Reconfiguration>,
     snapshot: ArrayQueue<Snapshot>,
 }
 
@@ -154,7 +168,7 @@ impl Mailbox {
     }
 
     /// Hands new settings to the reactor, which reports when it has taken them over; false when too many wait already.
-    pub fn reconfigure(&self, reconfiguration: Box<Reconfiguration>) -> bool {
+    pub fn reconfigure(&self, reconfiguration: Reconfiguration) -> bool {
         // What the reactor has replaced is freed here: its thread frees nothing large.
         while self.retired.pop().is_some() {}
         let accepted = self.reconfigurations.push(reconfiguration).is_ok();
@@ -162,12 +176,12 @@ impl Mailbox {
         accepted
     }
 
-    pub(super) fn next_reconfiguration(&self) -> Option<Box<Reconfiguration>> {
+    pub(super) fn next_reconfiguration(&self) -> Option<Reconfiguration> {
         self.reconfigurations.pop()
     }
 
     /// Keeps what was replaced until somebody else frees it; one too many is freed at once.
-    pub(super) fn retire(&self, reconfiguration: Box<Reconfiguration>) {
+    pub(super) fn retire(&self, reconfiguration: Reconfiguration) {
         let _one_too_many = self.retired.push(reconfiguration);
     }
 

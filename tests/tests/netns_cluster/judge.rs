@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heartbeat_common::records::JudgeRecord;
-use heartbeat_tests::events::Event;
+use heartbeat_tests::events::{Event, LOCAL_STALL};
 
 use crate::{
     cuts::node_1_is_cut_off,
@@ -46,4 +46,13 @@ fn a_killed_judge_is_started_again_within_two_intervals() {
     pinned::wait_for_heartbeats(&cluster, 1, (2, 1), &link, 2, PATIENCE);
     node_1_is_cut_off(&cluster, INTERVAL);
     assert!(scans() > before, "it scans");
+    // Only the judge had stood still, which 9010 says; its first run, as late as it is, accuses nobody else.
+    let accuses = |event: &Event| {
+        let field = |name: &str| event.detail()[name].as_u64().unwrap_or(0);
+        let began_ns = field("at_ns") - field("length_ns");
+        let machine = event.id() == LOCAL_STALL && event.node() == 1 && event.detail()["source"] == "machine";
+        machine && began_ns < found_ns && found_ns <= field("at_ns")
+    };
+    let accused: Vec<Event> = cluster.events().since(place).into_iter().filter(accuses).collect();
+    assert!(accused.is_empty(), "{accused:#?}");
 }
