@@ -20,8 +20,8 @@ pub use duration::{format_duration_ns, parse_duration_ns};
 pub use error::{ConfigError, Problem};
 pub use machine::{Interface, LocalInterface, Machine, check_machine};
 pub use model::{
-    Config, Dataplane, Hooks, KeyConfig, Local, Metrics, Multicast, Network, Node, Quorum, QuorumMode, Role, Sender,
-    Timing, TwoNode, Watchdog,
+    Config, Dataplane, Hooks, KeyConfig, Local, LogLevel, Metrics, Multicast, Network, Node, Quorum, QuorumMode, Role,
+    Sender, Timing, TwoNode, Watchdog,
 };
 
 use std::path::Path;

@@ -20,13 +20,14 @@ use aya::maps::{MapData, RingBuf};
 use bytemuck::Zeroable as _;
 use heartbeat_common::{
     notice::{Notice, RING_BYTES},
-    records::{NodeRecord, TimingRecord},
+    records::{ActiveRecord, NodeRecord, TimingRecord},
 };
 
 pub use self::{
     attach::{Attachment, Mode},
     counts::{LocalCounts, total},
     kernel::KernelCounts,
+    settings::judging,
 };
 use self::{
     kernel::Kernel,
@@ -38,6 +39,7 @@ use self::{
 use crate::{
     config::{Config, Dataplane as Wanted, Machine},
     keys::DerivedKeys,
+    reload::{SharedPart, keyring::KeySlots},
 };
 
 /// What judges lateness.
@@ -100,12 +102,22 @@ pub struct Preparation {
     pub adoption: Adoption,
 }
 
+/// Nodes come in steps of this many: maps have room for those of the next step, which may be added while the node runs.
+const ROOM: u16 = 32;
+
+/// The highest node id that the maps of this configuration have room for.
+#[must_use]
+pub fn room_for(config: &Config) -> u16 {
+    let highest = config.nodes.iter().map(|node| node.id).max().unwrap_or(0);
+    (highest | (ROOM - 1)).min(heartbeat_common::ids::MAX_NODE)
+}
+
 /// Looks at what an earlier controller left.
 ///
 /// # Errors
 /// When /proc does not tell boot id or network namespace, or another node uses `bpf_dir`.
 pub fn prepare(config: &Config) -> Result<Preparation> {
-    let sizes = Sizes::for_nodes_up_to(config.nodes.iter().map(|node| node.id).max().unwrap_or(0));
+    let sizes = Sizes::for_nodes_up_to(room_for(config));
     let owner = Owner {
         cluster_id: u64::from_ne_bytes(crate::keys::cluster_id(&config.cluster_name)),
         node: u32::from(config.local.node),
@@ -201,7 +213,7 @@ impl Dataplane {
             Adoption::Fresh(_) => (false, new_incarnation()?),
         };
         let tables = settings::local_tables(config, machine, keys, &preparation, incarnation);
-        let timing = settings::timing(config);
+        let timing = judging(config);
         let active = peers::active(config);
         if !adopted {
             peers::write_configured(&memory, &tables.peers);
@@ -229,12 +241,7 @@ impl Dataplane {
         ready.map(|()| dataplane)
     }
 
-    fn fill_kernel(
-        &mut self,
-        config: &Config,
-        timing: &TimingRecord,
-        active: &[heartbeat_common::records::ActiveRecord],
-    ) -> Result<()> {
+    fn fill_kernel(&mut self, config: &Config, timing: &TimingRecord, active: &[ActiveRecord]) -> Result<()> {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         kernel.set_keys(&self.tables.keys)?;
         kernel.set_networks(&self.tables.networks)?;
@@ -395,6 +402,59 @@ impl Dataplane {
         }
     }
 
+    /// Accepts these keys and no others from now on. A key that was accepted and still is, is so all the time.
+    ///
+    /// # Errors
+    /// When the kernel refuses; some may be accepted by then.
+    pub fn change_keys(&mut self, keys: &KeySlots) -> Result<()> {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.change_keys(&self.tables.keys, keys)?;
+        }
+        self.tables.keys = *keys;
+        Ok(())
+    }
+
+    /// What is judged by.
+    #[must_use]
+    pub fn judging(&self) -> TimingRecord {
+        self.user_judge.timing()
+    }
+
+    /// Follows another configuration of the same networks: who may be heard, who is watched, and `timing`, whose number of
+    /// links is of no account.
+    ///
+    /// # Errors
+    /// When the kernel refuses; peers are changed by then.
+    pub fn switch(&mut self, timing: &TimingRecord, shared: &mut SharedPart) -> Result<()> {
+        peers::change_configured(&self.memory, &self.tables.peers, &shared.peers);
+        std::mem::swap(&mut self.tables.peers, &mut shared.peers);
+        self.tables.node.config_digest = shared.digest;
+        write_digest(&self.memory, &shared.digest);
+        let known = self.user_judge.active();
+        // Who is gone keeps its place, without anything accepted: the judge passes over it.
+        let more: Vec<_> =
+            shared.active.iter().filter(|new| !known.iter().any(|known| known.link == new.link)).copied().collect();
+        self.change_watched(timing, &more)
+    }
+
+    /// Goes by other times; whom it watches stays.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn change_judging(&mut self, timing: &TimingRecord) -> Result<()> {
+        self.change_watched(timing, &[])
+    }
+
+    fn change_watched(&mut self, timing: &TimingRecord, more: &[ActiveRecord]) -> Result<()> {
+        let known = self.user_judge.active().len();
+        let timing = TimingRecord { active_links: (known + more.len()) as u64, ..*timing };
+        if let Some(kernel) = &mut self.kernel {
+            kernel.change_judging(known, more, &timing)?;
+        }
+        self.user_judge.change(timing, more);
+        Ok(())
+    }
+
     /// Detaches and removes every pin: an orderly exit leaves nothing behind.
     ///
     /// # Errors
@@ -421,6 +481,17 @@ fn load(pins: &Pins, sizes: Sizes, adopted: bool, trace: bool) -> Result<(Kernel
     })?;
     let memory = kernel.memory(sizes)?;
     Ok((kernel, memory))
+}
+
+/// Writes the configuration's digest, by which a restarted controller knows whether it may go on.
+fn write_digest(memory: &Memory, digest: &[u8; 32]) {
+    const WORD: usize = size_of::<u64>();
+    for (place, bytes) in (0..).zip(digest.as_chunks::<WORD>().0) {
+        let offset = std::mem::offset_of!(NodeRecord, config_digest) + place * WORD;
+        if let Some(word) = memory.node.word(0, offset) {
+            word.store(u64::from_ne_bytes(*bytes), std::sync::atomic::Ordering::SeqCst);
+        }
+    }
 }
 
 /// Writes who we are. Of an adopted record, what the earlier controller was in the middle of stays.

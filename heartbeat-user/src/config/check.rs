@@ -19,10 +19,12 @@ pub(super) fn check(path: &Path, text: &str, file: &File, host_name: &str) -> Re
     let mut checker = Checker::new(text);
     let directory = path.parent().unwrap_or(Path::new(""));
     let cluster = cluster::cluster(&mut checker, file.cluster.as_ref(), directory);
-    let timing = cluster::timing(&mut checker, file.timing.as_ref().map(|table| table.get_ref()));
+    let mut timing = cluster::timing(&mut checker, file.timing.as_ref().map(|table| table.get_ref()));
     let networks = networks::networks(&mut checker, &file.network);
     let nodes = nodes::nodes(&mut checker, &file.node, &networks);
     let quorum = nodes::quorum(&mut checker, file.quorum.as_ref().map(|table| table.get_ref()), &nodes);
+    let grace = file.timing.as_ref().and_then(|table| table.get_ref().grace.as_ref());
+    nodes::grace_with_witness(&mut checker, &mut timing, &quorum, grace);
     let local = local::local(&mut checker, file.local.as_ref(), &nodes, &networks, host_name);
     let metrics = Metrics {
         listen: file.metrics.as_ref().and_then(|table| local::listen_address(&mut checker, &table.get_ref().listen)),

@@ -70,6 +70,9 @@ impl Config {
         });
         // Where the witness is mounted may differ; whether its vote counts may not.
         form.number(u64::from(self.quorum.witness.is_some()));
+        if self.quorum.witness.is_some() {
+            form.number(self.quorum.record_lease_ns);
+        }
         form.0.finalize().into()
     }
 }

@@ -75,6 +75,7 @@ pub(super) struct Quorum {
     pub(super) mode: Value<String>,
     pub(super) tie_breaker: Value<String>,
     pub(super) witness: Value<String>,
+    pub(super) record_lease: Value<String>,
     pub(super) two_node: Value<String>,
 }
 
@@ -91,6 +92,7 @@ pub(super) struct Local {
     pub(super) run_dir: Value<String>,
     pub(super) bpf_dir: Value<String>,
     pub(super) watchdog: Value<String>,
+    pub(super) log: Value<String>,
     pub(super) hooks: Value<Hooks>,
 }
 

@@ -121,6 +121,8 @@ pub struct Quorum {
     pub tie_breaker: u16,
     /// The shared directory that holds the witness's record.
     pub witness: Option<PathBuf>,
+    /// How long a record of the witness holds after the start of its renewal; at least 5 s. Of no meaning without a witness.
+    pub record_lease_ns: u64,
     /// What a cluster of two nodes without a witness may do.
     pub two_node: TwoNode,
 }
@@ -162,8 +164,25 @@ pub struct Local {
     pub bpf_dir: PathBuf,
     /// What a service manager's watchdog is shown.
     pub watchdog: Watchdog,
+    /// How much the program's own log says; as the command line says if absent.
+    pub log: Option<LogLevel>,
     /// Programs to run on changes.
     pub hooks: Hooks,
+}
+
+/// How much the program's own log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What somebody has to mend.
+    Error,
+    /// That, and what somebody should look at.
+    Warn,
+    /// That, and what changes.
+    Info,
+    /// That, and why.
+    Debug,
+    /// Everything.
+    Trace,
 }
 
 /// What a service manager's watchdog is shown.
@@ -314,6 +333,20 @@ impl Dataplane {
             Self::Native => "native",
             Self::Generic => "generic",
             Self::Socket => "socket",
+        }
+    }
+}
+
+impl LogLevel {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
         }
     }
 }

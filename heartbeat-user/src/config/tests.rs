@@ -132,9 +132,9 @@ fn everything_can_be_said() {
         .replace("role = \"mixed\"", "role = \"mixed\"\nmulticast = \"auto\"");
     let text = format!(
         "{text}interfaces = {{ private = \"eth0\" }}\nsender = \"metronome\"\ndataplane = \"generic\"\nrt_priority = 99\n\
-         watchdog = \"quorate\"\n\
+         watchdog = \"quorate\"\nlog = \"debug\"\n\
          hooks = {{ on_quorum_lost = \"/bin/true\" }}\n[quorum]\nmode = \"majority\"\ntwo_node = \"tie-breaker\"\n\
-         witness = \"/mnt/witness\"\ntie_breaker = \"bravo\"\n[metrics]\nlisten = \"127.0.0.1:9343\"\n"
+         tie_breaker = \"bravo\"\n[metrics]\nlisten = \"127.0.0.1:9343\"\n"
     );
     let config = load(&text).unwrap();
     assert_eq!(config.keys.iter().map(|key| key.id).collect::<Vec<_>>(), [1, 2]);
@@ -145,7 +145,7 @@ fn everything_can_be_said() {
     assert_eq!(config.network(2).unwrap().multicast, Multicast::Auto);
     assert_eq!(config.local.interfaces.get(&1).map(String::as_str), Some("eth0"));
     assert_eq!((config.local.sender, config.local.dataplane), (Sender::Metronome, Dataplane::Generic));
-    assert_eq!(config.local.watchdog, Watchdog::Quorate);
+    assert_eq!((config.local.watchdog, config.local.log), (Watchdog::Quorate, Some(LogLevel::Debug)));
     assert_eq!(config.local.hooks.on_quorum_lost.as_deref(), Some(Path::new("/bin/true")));
     assert_eq!((config.quorum.two_node, config.quorum.tie_breaker), (TwoNode::TieBreaker, 2));
     assert_eq!(config.metrics.listen, Some("127.0.0.1:9343".parse().unwrap()));
@@ -302,6 +302,19 @@ const SPOILED: &[(&str, &str, &str, &[&str])] = &[
     ("[local]", "[quorum]\nmode = \"consensus\"\n[local]", "mode", &["[quorum] mode", "\"majority\""]),
     ("[local]", "[quorum]\ntwo_node = \"yes\"\n[local]", "two_node", &["[quorum] two_node", "\"tie-breaker\""]),
     ("[local]", "[quorum]\ntie_breaker = \"charlie\"\n[local]", "tie_", &["[quorum] tie_breaker", "`charlie`", "vote"]),
+    (
+        "[local]",
+        "[quorum]\nwitness = \"/mnt\"\nrecord_lease = \"4s\"\n[local]",
+        "record_lease",
+        &["[quorum] record_lease", "5s to 10m"],
+    ),
+    (
+        "[local]",
+        "[quorum]\nwitness = \"/mnt\"\ntie_breaker = \"bravo\"\n[local]",
+        "tie_breaker",
+        &["[quorum] tie_breaker", "witness"],
+    ),
+    ("[local]", "[local]\nlog = \"loud\"", "log", &["[local] log", "\"trace\""]),
     ("[local]", "[quorum]\nwitness = \"here\"\n[local]", "witness", &["[quorum] witness", "absolute path"]),
     ("[local]", "[metrics]\nlisten = \"9343\"\n[local]", "listen", &["[metrics] listen", "127.0.0.1:9343"]),
 ];
@@ -429,6 +442,22 @@ fn the_digest_covers_what_nodes_must_agree_on() {
         assert!(!seen.contains(&changed), "{new:?} must matter");
         seen.push(changed);
     }
+}
+
+#[test]
+fn with_a_witness_the_grace_lasts_twice_as_long_as_its_record() {
+    let with = |timing: &str, quorum: &str| {
+        let text = spoiled("[local]", &format!("[quorum]\nwitness = \"/mnt\"\n{quorum}\n[local]"));
+        load(&text.replace("[timing]", &format!("[timing]\n{timing}")))
+    };
+    let config = with("", "").unwrap();
+    assert_eq!((config.quorum.record_lease_ns, config.timing.grace_ns), (5_000_000_000, 10_000_000_000));
+    let longer = with("", "record_lease = \"30s\"").unwrap();
+    assert_eq!((longer.quorum.record_lease_ns, longer.timing.grace_ns), (30_000_000_000, 60_000_000_000));
+    assert_ne!(config.digest(), longer.digest());
+    assert_eq!(with("grace = \"70s\"", "record_lease = \"30s\"").unwrap().timing.grace_ns, 70_000_000_000);
+    let error = with("grace = \"59s\"", "record_lease = \"30s\"").unwrap_err().to_string();
+    assert!(error.contains("[timing] grace") && error.contains("60s to 24h") || error.contains("1m to 24h"), "{error}");
 }
 
 #[test]

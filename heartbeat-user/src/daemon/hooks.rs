@@ -44,7 +44,6 @@ pub(super) struct HookCounters {
 
 /// The queue of programs to run.
 pub(super) struct HookRunner {
-    hooks: Hooks,
     queue: Sender<Call>,
     counters: Arc<HookCounters>,
 }
@@ -64,15 +63,14 @@ impl Call {
 
 impl HookRunner {
     /// Starts the task that runs them; it ends with the runner.
-    pub(super) fn start(hooks: Hooks, counters: Arc<HookCounters>) -> Self {
+    pub(super) fn start(counters: Arc<HookCounters>) -> Self {
         let (queue, calls) = mpsc::channel(WAITING);
         tokio::spawn(run_all(calls, Arc::clone(&counters)));
-        Self { hooks, queue, counters }
+        Self { queue, counters }
     }
 
-    /// Runs the program that is configured for an event, if there is one.
-    pub(super) fn event(&self, event: &Event) {
-        let hooks = &self.hooks;
+    /// Runs the program that `hooks` has for an event, if there is one.
+    pub(super) fn event(&self, hooks: &Hooks, event: &Event) {
         let (hook, program) = match event.id {
             id if id == kind::NODE_REMOVED.id => (0, &hooks.on_node_removed),
             id if id == kind::REMOVAL_SAFE.id => (1, &hooks.on_removal_safe),

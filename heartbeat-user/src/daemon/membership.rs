@@ -12,14 +12,10 @@ use crate::{
 /// Who decides an exact half.
 ///
 /// # Errors
-/// Two nodes without a witness, unless the configuration says how they shall decide; a witness, which this version has not.
+/// Two nodes without a witness, unless the configuration says how they shall decide.
 pub(super) fn arbiter(config: &Config) -> Result<Arbiter, ConfigError> {
     if config.quorum.witness.is_some() {
-        return Err(config.problem(
-            "quorum.witness",
-            "is not in this version",
-            "leave it out: an exact half is decided by the tie-breaker",
-        ));
+        return Ok(Arbiter::Witness);
     }
     if config.nodes.len() == 2 && config.quorum.two_node == TwoNode::Refuse {
         return Err(config.problem(
@@ -32,13 +28,13 @@ pub(super) fn arbiter(config: &Config) -> Result<Arbiter, ConfigError> {
 }
 
 /// The settings of the core.
-pub(super) fn settings(arbiter: Arbiter, dataplane: &Dataplane, epoch: u32) -> Settings {
+pub(super) fn settings(config: &Config, arbiter: Arbiter, dataplane: &Dataplane, epoch: u32) -> Settings {
     let resume = match dataplane.adoption {
         Adoption::Adopted(_) => written_record(&dataplane.memory),
         Adoption::Fresh(_) => None,
     };
     let stop_time_ns = u64::try_from(hooks::LIMIT.as_nanos()).unwrap_or(u64::MAX);
-    Settings { arbiter, stop_time_ns, epoch, resume }
+    Settings { arbiter, stop_time_ns, epoch, record_lease_ns: config.quorum.record_lease_ns, resume }
 }
 
 /// Networks on which hearing a peer keeps it from being silent, and on which an echo counts.

@@ -10,6 +10,8 @@ use aya::{
 use bytemuck::Zeroable as _;
 use heartbeat_common::records::{ActiveRecord, CounterRecord, KeyRecord, NetworkTable, RejectRecord, TimingRecord};
 
+use crate::reload::keyring::{self, KeySlots};
+
 use super::{
     memory::{Memory, Shared, Sizes},
     object::{self, LoadError, PROGRAM_HEARTBEAT, PROGRAM_JUDGE},
@@ -109,12 +111,21 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Map`].
-    pub fn set_keys(
-        &mut self,
-        keys: &[KeyRecord; heartbeat_common::ids::MAX_KEY as usize + 1],
-    ) -> Result<(), KernelError> {
+    pub fn set_keys(&mut self, keys: &KeySlots) -> Result<(), KernelError> {
         let mut map = self.array::<KeyRecord>("KEYS")?;
         for (slot, key) in (0..).zip(keys) {
+            map.set(slot, key, 0).map_err(|source| KernelError::Map { map: "KEYS", source })?;
+        }
+        Ok(())
+    }
+
+    /// Turns one set of keys into another; those that are in both are accepted all the time.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`]; some may be written by then.
+    pub fn change_keys(&mut self, old: &KeySlots, new: &KeySlots) -> Result<(), KernelError> {
+        let mut map = self.array::<KeyRecord>("KEYS")?;
+        for (slot, key) in keyring::writes(old, new) {
             map.set(slot, key, 0).map_err(|source| KernelError::Map { map: "KEYS", source })?;
         }
         Ok(())
@@ -137,6 +148,26 @@ impl Kernel {
     pub fn set_judging(&mut self, timing: &TimingRecord, active: &[ActiveRecord]) -> Result<(), KernelError> {
         let mut map = self.array::<ActiveRecord>("ACTIVE")?;
         for (index, record) in (0..).zip(active) {
+            map.set(index, record, 0).map_err(|source| KernelError::Map { map: "ACTIVE", source })?;
+        }
+        self.array::<TimingRecord>("TIMING")?
+            .set(0, timing, 0)
+            .map_err(|source| KernelError::Map { map: "TIMING", source })
+    }
+
+    /// Has the judge watch `more` behind the first `known` links, and go by other times. What it watches already keeps its
+    /// place: the judge may be in the middle of a scan.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn change_judging(
+        &mut self,
+        known: usize,
+        more: &[ActiveRecord],
+        timing: &TimingRecord,
+    ) -> Result<(), KernelError> {
+        let mut map = self.array::<ActiveRecord>("ACTIVE")?;
+        for (index, record) in (0..).skip(known).zip(more) {
             map.set(index, record, 0).map_err(|source| KernelError::Map { map: "ACTIVE", source })?;
         }
         self.array::<TimingRecord>("TIMING")?

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::atomic::Ordering};
 
+use bytemuck::Zeroable as _;
 use heartbeat_common::{
     ids,
     records::{ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, PeerRecord},
@@ -31,6 +32,35 @@ pub fn address_bytes(address: IpAddr) -> [u8; 16] {
             bytes
         }
         IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// Who may be heard by a configuration, for maps with room for `links` links; by link index.
+#[must_use]
+pub fn configured(config: &Config, links: usize) -> Vec<PeerRecord> {
+    let mut peers = vec![PeerRecord::zeroed(); links];
+    for network in &config.networks {
+        for (node, address) in config.peers_on(network.id) {
+            if let Some(peer) = peers.get_mut(ids::link_index(node.id, network.id) as usize) {
+                peer.present = 1;
+                peer.address = address_bytes(address);
+            }
+        }
+    }
+    peers
+}
+
+/// Changes who may be heard from `before` to `after`, both by link index. Who is in both stays as it is, with what is
+/// accepted of it; who comes, and who goes, has nothing accepted.
+pub fn change_configured(memory: &Memory, before: &[PeerRecord], after: &[PeerRecord]) {
+    for (index, (before, after)) in (0..).zip(before.iter().zip(after)) {
+        if (before.present, before.address) == (after.present, after.address) {
+            continue;
+        }
+        set_incarnation(memory, index, 0);
+        // The epoch goes on: what the link record holds of an earlier life stays another one's.
+        let epoch = memory.peers.read(index).map_or(0, |record| record.epoch);
+        memory.peers.write(index, &PeerRecord { epoch, ..*after });
     }
 }
 

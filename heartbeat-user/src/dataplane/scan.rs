@@ -29,6 +29,24 @@ impl UserJudge {
         Self { timing, active }
     }
 
+    /// What it goes by.
+    #[must_use]
+    pub(super) fn timing(&self) -> TimingRecord {
+        self.timing
+    }
+
+    /// What it watches.
+    #[must_use]
+    pub(super) fn active(&self) -> &[ActiveRecord] {
+        &self.active
+    }
+
+    /// Watches `more` as well, and goes by other times.
+    pub(super) fn change(&mut self, timing: TimingRecord, more: &[ActiveRecord]) {
+        self.timing = timing;
+        self.active.extend_from_slice(more);
+    }
+
     /// When the next run is due, CLOCK_MONOTONIC nanoseconds; 0 is at once.
     #[must_use]
     pub(super) fn due_ns(&self, memory: &Memory) -> u64 {

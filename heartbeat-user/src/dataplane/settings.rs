@@ -3,11 +3,9 @@
 use bytemuck::Zeroable as _;
 use heartbeat_common::{
     ABI_VERSION,
-    auth::HeartbeatKey,
-    ids,
     records::{
-        KeyRecord, NETWORK_GROUP, NETWORK_IPV6, NETWORK_PRESENT, NETWORK_SINGLE_HOP, NetworkRecord, NetworkTable,
-        NodeRecord, PeerRecord, TimingRecord,
+        NETWORK_GROUP, NETWORK_IPV6, NETWORK_PRESENT, NETWORK_SINGLE_HOP, NetworkRecord, NetworkTable, NodeRecord,
+        TimingRecord,
     },
 };
 
@@ -15,10 +13,12 @@ use super::{Preparation, peers, receive::LocalTables};
 use crate::{
     config::{Config, Machine, Multicast},
     keys::DerivedKeys,
+    reload::keyring,
 };
 
 /// What the judge goes by.
-pub(super) fn timing(config: &Config) -> TimingRecord {
+#[must_use]
+pub fn judging(config: &Config) -> TimingRecord {
     TimingRecord {
         interval_ns: config.timing.interval_ns,
         late_ns: config.timing.late_timeout_ns(),
@@ -69,20 +69,8 @@ pub(super) fn local_tables(
             group,
         };
     }
-    let mut slots = [KeyRecord::zeroed(); ids::MAX_KEY as usize + 1];
-    for (id, derived) in keys {
-        if let Some(slot) = slots.get_mut(usize::from(*id)) {
-            *slot = KeyRecord::new(*id, HeartbeatKey::from_bytes(derived.heartbeat_key), owner.cluster_id);
-        }
-    }
-    let mut peers = vec![PeerRecord::zeroed(); preparation.sizes.links as usize];
-    for network in &config.networks {
-        for (node, address) in config.peers_on(network.id) {
-            if let Some(peer) = peers.get_mut(ids::link_index(node.id, network.id) as usize) {
-                peer.present = 1;
-                peer.address = peers::address_bytes(address);
-            }
-        }
-    }
+    let cluster_id = owner.cluster_id.to_ne_bytes();
+    let slots = keyring::slots(keys.iter().map(|(id, derived)| (*id, derived)), cluster_id);
+    let peers = peers::configured(config, preparation.sizes.links as usize);
     LocalTables { node, networks: table, keys: slots, peers }
 }

@@ -16,6 +16,7 @@ use crate::{
         memory::Memory,
         receive::{self, Booked, Received},
     },
+    reload::shared::Routes,
     socket::{
         NetworkSocket,
         receive::{BUFFER_LENGTH, Incoming, monotonic_stamp, receive},
@@ -54,17 +55,28 @@ impl Receiver {
                 std::iter::once(inlet(false)).chain(group)
             })
             .collect();
-        let mut networks_of: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
-        for (node, network) in setup.routes.keys() {
-            networks_of.entry(*node).or_default().push(*network);
-        }
+        let networks_of = networks_of(&setup.routes);
         Self { inlets, buffer: Box::new([0; BUFFER_LENGTH]), control_keys: setup.control_keys.clone(), networks_of }
+    }
+
+    /// Peers are reached in other ways from now on.
+    pub(super) fn follow_routes(&mut self, routes: &Routes) {
+        self.networks_of = networks_of(routes);
     }
 
     /// Accepts control messages with these keys from now on; gives the ones before.
     pub(super) fn swap_control_keys(&mut self, keys: &mut BTreeMap<u8, [u8; 32]>) {
         std::mem::swap(&mut self.control_keys, keys);
     }
+}
+
+/// The networks of each peer.
+fn networks_of(routes: &Routes) -> BTreeMap<u16, Vec<u8>> {
+    let mut networks: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
+    for (node, network) in routes.keys() {
+        networks.entry(*node).or_default().push(*network);
+    }
+    networks
 }
 
 impl Loop {

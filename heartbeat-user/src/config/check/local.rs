@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::nodes::known_networks;
 use crate::config::checker::Checker;
 use crate::config::file::{self, Value};
-use crate::config::model::{Dataplane, Hooks, Local, Network, Node, Sender, Watchdog};
+use crate::config::model::{Dataplane, Hooks, Local, LogLevel, Network, Node, Sender, Watchdog};
 
 /// Above the threaded interrupt handlers at 50: a real-time thread below them waits for every one of them.
 const DEFAULT_RT_PRIORITY: i64 = 60;
@@ -38,6 +38,8 @@ pub(super) fn local(
         ("generic", Dataplane::Generic),
         ("socket", Dataplane::Socket),
     ];
+    let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+    let levels = levels.map(|level| (level.as_str(), level));
     let watchdogs = [("alive", Watchdog::Alive), ("quorate", Watchdog::Quorate)];
     let rt_priority = checker.integer(&table.rt_priority, "[local] rt_priority", 1..=99).unwrap_or(DEFAULT_RT_PRIORITY);
     Local {
@@ -49,6 +51,7 @@ pub(super) fn local(
         state_dir: directory(checker, &table.state_dir, "state_dir", "/var/lib/heartbeat"),
         run_dir: run_dir(checker, &table.run_dir),
         bpf_dir: directory(checker, &table.bpf_dir, "bpf_dir", "/sys/fs/bpf/heartbeat"),
+        log: checker.word(&table.log, "[local] log", &levels),
         watchdog: checker.word(&table.watchdog, "[local] watchdog", &watchdogs).unwrap_or(Watchdog::Alive),
         hooks: table.hooks.as_ref().map(|hooks| self::hooks(checker, hooks.get_ref())).unwrap_or_default(),
     }

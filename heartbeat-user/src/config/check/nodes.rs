@@ -9,7 +9,12 @@ use toml::Spanned;
 use super::networks::NAME;
 use crate::config::checker::Checker;
 use crate::config::file;
-use crate::config::model::{Multicast, Network, Node, Quorum, QuorumMode, TwoNode};
+use crate::config::model::{Multicast, Network, Node, Quorum, QuorumMode, Timing, TwoNode};
+
+/// A network file system may answer that late in ordinary life.
+const LEAST_RECORD_LEASE_NS: u64 = 5_000_000_000;
+const LONGEST_RECORD_LEASE_NS: u64 = 600_000_000_000;
+const DEFAULT_RECORD_LEASE_NS: u64 = LEAST_RECORD_LEASE_NS;
 
 /// Node ids on the wire; the kernel's maps are sized for them.
 const NODES: i64 = 1024;
@@ -230,13 +235,50 @@ pub(super) fn quorum(checker: &mut Checker<'_>, table: Option<&file::Quorum>, no
             ),
         }
     }
+    let witness = checker.absolute_path(&table.witness, "[quorum] witness");
+    if let (Some(_), Some(name)) = (&table.witness, &table.tie_breaker) {
+        checker.report(
+            name.span(),
+            "[quorum] tie_breaker",
+            "there is a witness, whose vote decides instead",
+            "leave one of the two out",
+        );
+    }
+    let record_lease_ns = checker
+        .duration(&table.record_lease, "[quorum] record_lease", LEAST_RECORD_LEASE_NS..=LONGEST_RECORD_LEASE_NS)
+        .unwrap_or(DEFAULT_RECORD_LEASE_NS);
     let two_node = [("refuse", TwoNode::Refuse), ("tie-breaker", TwoNode::TieBreaker)];
     Quorum {
         mode: checker
             .word(&table.mode, "[quorum] mode", &[("majority", QuorumMode::Majority)])
             .unwrap_or(QuorumMode::Majority),
         tie_breaker,
-        witness: checker.absolute_path(&table.witness, "[quorum] witness"),
+        witness,
+        record_lease_ns,
         two_node: checker.word(&table.two_node, "[quorum] two_node", &two_node).unwrap_or(TwoNode::Refuse),
+    }
+}
+
+/// Who takes the witness's record from another waits, suspended, until that has lapsed on every clock, and for the witness
+/// itself: the grace has to last for it.
+pub(super) fn grace_with_witness(
+    checker: &mut Checker<'_>,
+    timing: &mut Timing,
+    quorum: &Quorum,
+    grace: Option<&Spanned<String>>,
+) {
+    let least_ns = 2 * quorum.record_lease_ns;
+    if quorum.witness.is_none() || timing.grace_ns >= least_ns {
+        return;
+    }
+    let least = crate::config::format_duration_ns(least_ns);
+    match grace {
+        Some(place) => checker.report(
+            place.span(),
+            "[timing] grace",
+            format!("{} is shorter than twice the witness's record_lease", place.get_ref()),
+            format!("allowed: {least} to 24h, or leave it out"),
+        ),
+        None => timing.grace_ns = least_ns,
     }
 }

@@ -35,7 +35,7 @@ impl NodeSource {
             sender(&mut scrape, engines);
         }
         self.rest(&mut scrape, &status);
-        self.witness(&mut scrape);
+        self.witness(&mut scrape, snapshot.as_ref());
         scrape.text()
     }
 
@@ -175,9 +175,13 @@ impl NodeSource {
         }
     }
 
-    fn witness(&self, scrape: &mut Scrape) {
+    fn witness(&self, scrape: &mut Scrape, snapshot: Option<&Snapshot>) {
+        let core = snapshot.and_then(|snapshot| snapshot.membership.as_ref());
+        let held = core.and_then(|core| core.witness.as_ref()).is_some_and(|witness| witness.counts);
+        scrape.flag(&families::CONFIGURATION_STAGED, &[], self.staged_digest().is_some());
         let report = self.witness_report();
         scrape.flag(&families::WITNESS_CONFIGURED, &[], report.is_some());
+        scrape.flag(&families::WITNESS_HELD, &[], held);
         let report = report.unwrap_or_default();
         scrape.whole(&families::WITNESS_EPOCH, &[], report.standing.map_or(0, |standing| standing.epoch));
         for (result, count) in [
@@ -196,7 +200,7 @@ impl NodeSource {
     }
 
     fn peer_name(&self, id: u16) -> String {
-        self.node_name(id).map_or_else(|| id.to_string(), ToOwned::to_owned)
+        self.node_name(id).unwrap_or_else(|| id.to_string())
     }
 }
 
