@@ -142,9 +142,11 @@ impl Pins {
         self.remove_maps()?;
         match fs::remove_dir(&self.base) {
             Ok(()) => Ok(()),
-            // Somebody else's files, or a mount point: not ours to remove.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EBUSY | libc::ENOENT)) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => match error.raw_os_error() {
+                // Somebody else's files, a mount point, or all that a service manager lets us write: not ours to remove.
+                Some(libc::ENOTEMPTY | libc::EBUSY | libc::ENOENT | libc::EROFS) => Ok(()),
+                Some(_) | None => Err(error),
+            },
         }
     }
 
