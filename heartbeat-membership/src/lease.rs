@@ -21,6 +21,8 @@ pub(crate) struct Lease {
     floor_ns: u64,
     offsets: Offsets,
     end_boot_ns: Option<u64>,
+    /// When it ended because it was declared void, `CLOCK_BOOTTIME`; until it is renewed.
+    voided_boot_ns: Option<u64>,
     /// Memory of [`Lease::quorum_since`], which comes in every interval.
     #[serde(skip)]
     proofs: Vec<(u64, Option<NodeId>)>,
@@ -39,7 +41,7 @@ impl Lease {
     pub(crate) fn new(now: Now, floor_ns: u64) -> Self {
         let offset_ns = now.boot_ns.saturating_sub(now.mono_ns);
         let offsets = Offsets { first_ns: offset_ns, latest_ns: offset_ns, changed_at_ns: 0 };
-        Self { echoes: BTreeMap::new(), floor_ns, offsets, end_boot_ns: None, proofs: Vec::new() }
+        Self { echoes: BTreeMap::new(), floor_ns, offsets, end_boot_ns: None, voided_boot_ns: None, proofs: Vec::new() }
     }
 
     /// A peer has echoed a heartbeat that this node sent at `sent_ns`.
@@ -59,7 +61,9 @@ impl Lease {
     pub(crate) fn void(&mut self, now: Now) {
         self.echoes.clear();
         self.floor_ns = now.mono_ns;
-        self.end_boot_ns = None;
+        // A second time before it was renewed changes nothing: who stutters for ever does not get grace for ever.
+        let ended = self.end_boot_ns.take().map(|end_ns| end_ns.min(now.boot_ns));
+        self.voided_boot_ns = self.voided_boot_ns.or(ended);
     }
 
     /// Computes the end anew, with what the witness is worth.
@@ -75,6 +79,14 @@ impl Lease {
         self.offsets.observe(now);
         let since_ns = self.quorum_since(now, local, members, votes, witness);
         self.end_boot_ns = since_ns.map(|since_ns| self.offsets.to_boot(since_ns).saturating_add(length_ns));
+        if self.end_boot_ns.is_some() {
+            self.voided_boot_ns = None;
+        }
+    }
+
+    /// When it ends, has ended or was declared void; `None` if there never was a quorum of echoes.
+    pub(crate) fn over_boot_ns(&self) -> Option<u64> {
+        self.end_boot_ns.or(self.voided_boot_ns)
     }
 
     /// End of the lease in `CLOCK_BOOTTIME`; `None` if there never was a quorum of echoes.
@@ -217,6 +229,23 @@ mod tests {
         lease.void(at(20));
         lease.echoed(NodeId(2), 19 * S, at(21));
         assert_eq!(end(&mut lease, at(21), 3, None), None);
+    }
+
+    #[test]
+    fn void_it_has_ended_at_that_moment_and_not_again_until_it_is_renewed() {
+        let mut lease = Lease::new(at(10), 10 * S);
+        lease.void(at(11));
+        assert_eq!(lease.over_boot_ns(), None, "there was none");
+        lease.echoed(NodeId(2), 12 * S, at(12));
+        assert_eq!(end(&mut lease, at(12), 3, None), Some(21));
+        lease.void(at(15));
+        lease.void(at(16));
+        assert_eq!((end(&mut lease, at(17), 3, None), lease.over_boot_ns()), (None, Some(15 * S)));
+        lease.echoed(NodeId(2), 18 * S, at(18));
+        assert_eq!(end(&mut lease, at(18), 3, None), Some(27));
+        assert_eq!(lease.over_boot_ns(), Some(27 * S));
+        lease.void(at(30));
+        assert_eq!(lease.over_boot_ns(), Some(27 * S), "it had ended before");
     }
 
     #[test]

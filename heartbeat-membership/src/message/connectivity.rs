@@ -222,7 +222,11 @@ mod tests {
         }
         for length in 32..body.len() {
             let shorter = Connectivity::decode(&body[..length]);
-            assert_eq!(shorter, Ok(Connectivity { staged: None, ..rows() }), "what was added at the end may be missing");
+            assert_eq!(
+                shorter,
+                Ok(Connectivity { staged: None, ..rows() }),
+                "what was added at the end may be missing"
+            );
         }
         let body = states().encode(2);
         assert_eq!(body.len(), 24 + 8);

@@ -19,6 +19,9 @@ impl Node {
             return Err(Refusal::NoMembership);
         }
         let body = Message::decode(&message.body).map_err(|_| Refusal::Malformed)?;
+        if body.base == ViewId::NONE && !self.speaks_the_same(message.source) {
+            return Err(Refusal::ConfigDiffers);
+        }
         self.install_if_others_have(now, &body, message.source);
         self.check_say(now, &body, message)?;
         let membership = self.membership.as_mut().ok_or(Refusal::NoMembership)?;

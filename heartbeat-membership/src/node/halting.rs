@@ -16,7 +16,7 @@ impl Node {
     /// Stops at once; a new incarnation joins.
     pub(super) fn halt(&mut self, now: Now, reason: HaltReason) {
         let Some(membership) = &mut self.membership else { return };
-        let lease_end_boot_ns = membership.lease.end_boot_ns().unwrap_or(0);
+        let lease_end_boot_ns = membership.lease.over_boot_ns().unwrap_or(0);
         let (id, text) = match reason {
             HaltReason::NoQuorum => {
                 (EventId::QuorumLost, "This node stops: no group of nodes that it reaches has quorum.")

@@ -142,6 +142,13 @@ impl Node {
     fn ask_to_join(&mut self, now: Now) {
         let repeat_ns = self.config.timing.hello_repeat_ns();
         let hears = self.heard_nodes();
+        // Who spoke of another configuration may have gone over to this one since.
+        let others: Vec<_> = self.peers.keys().copied().filter(|id| !self.speaks_the_same(*id)).collect();
+        for id in others {
+            if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.handshake.next_hello_ns().is_none()) {
+                peer.handshake.call(now.mono_ns.saturating_add(repeat_ns));
+            }
+        }
         let Some(membership) = &mut self.membership else { return };
         membership.next_join_ns = now.mono_ns.saturating_add(repeat_ns);
         let body = Join {
@@ -166,7 +173,8 @@ impl Node {
     }
 
     fn heard_nodes(&self) -> NodeSet {
-        self.config.nodes.iter().map(|node| node.id).filter(|id| self.hears(*id, None)).collect()
+        let nodes = self.config.nodes.iter().map(|node| node.id);
+        nodes.filter(|id| self.hears(*id, None) && self.speaks_the_same(*id)).collect()
     }
 
     fn name_joiner(&mut self, joiner: NodeId, incarnation: Incarnation) {

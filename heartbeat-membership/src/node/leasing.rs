@@ -87,17 +87,19 @@ impl Node {
         }
         membership.strangers = membership.strangers.without(&gone);
         let end_boot_ns = membership.lease.end_boot_ns().unwrap_or(0);
+        // A clock that stood still ended it just now: the grace counts from there.
+        let ended_boot_ns = membership.lease.over_boot_ns().unwrap_or(0);
         let valid = membership.lease.is_valid(now);
         // A view that was just installed has no echoes yet: the grace counts from its installation.
         let installed_ns = membership.installed.map_or(0, |at| at.boot_ns);
-        let over_ns = end_boot_ns.max(installed_ns).saturating_add(timing.grace_ns);
+        let over_ns = ended_boot_ns.max(installed_ns).saturating_add(timing.grace_ns);
         let was_suspended = membership.suspended_boot_ns.is_some();
         if valid {
             membership.suspended_boot_ns = None;
         } else if now.boot_ns >= over_ns {
             self.halt(now, HaltReason::LeaseLost);
             return;
-        } else if !was_suspended && end_boot_ns != 0 {
+        } else if !was_suspended && ended_boot_ns != 0 {
             membership.suspended_boot_ns = Some(now.boot_ns);
             let text = "This node may not act: no quorum has echoed its heartbeats in time.".into();
             self.event(
@@ -106,7 +108,7 @@ impl Node {
                 None,
                 None,
                 text,
-                Detail::Stopped { reason: None, lease_end_boot_ns: end_boot_ns },
+                Detail::Stopped { reason: None, lease_end_boot_ns: ended_boot_ns },
             );
         }
         let withheld = self.membership.as_ref().is_some_and(|membership| !membership.strangers.is_empty());
@@ -146,7 +148,7 @@ impl Node {
     pub(super) fn lease_due(&self) -> Option<(u64, Wakeup)> {
         let membership = self.membership.as_ref()?;
         membership.view.as_ref()?;
-        let end_ns = membership.lease.end_boot_ns().unwrap_or(0);
+        let end_ns = membership.lease.over_boot_ns().unwrap_or(0);
         let installed_ns = membership.installed.map_or(0, |at| at.boot_ns);
         let over_ns = end_ns.max(installed_ns).saturating_add(self.config.timing.grace_ns);
         let strangers = membership.removals.iter().filter(|(id, _)| membership.strangers.contains(**id));

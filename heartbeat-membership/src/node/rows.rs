@@ -30,8 +30,14 @@ impl Node {
         let Some(membership) = &self.membership else { return NodeSet::EMPTY };
         match &membership.view {
             Some(view) => view.set().or(&membership.regroup.joiner.map(|(id, _)| NodeSet::of(id)).unwrap_or_default()),
-            None => self.config.nodes.iter().map(|node| node.id).collect(),
+            None => self.config.nodes.iter().map(|node| node.id).filter(|id| self.speaks_the_same(*id)).collect(),
         }
+    }
+
+    /// Whether a node runs the configuration of this one, as far as it has said: views are formed under one.
+    pub(super) fn speaks_the_same(&self, id: NodeId) -> bool {
+        let spoken = self.peers.get(&id).and_then(|peer| peer.spoken);
+        spoken.is_none_or(|spoken| spoken.digest == self.config.digest)
     }
 
     /// The incarnation of a candidate that this regroup means, where it is fixed.

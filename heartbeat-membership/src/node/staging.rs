@@ -3,7 +3,7 @@
 use super::{Node, patient};
 use crate::action::Action;
 use crate::event::{Detail, EventId};
-use crate::ids::ConfigDigest;
+use crate::ids::{ConfigDigest, Incarnation};
 use crate::membership::{Membership, MembershipAction, StagedSnapshot};
 use crate::message::hello::Statement;
 use crate::message::regroup::Reason;
@@ -92,6 +92,8 @@ impl Node {
         let idle = membership.view.is_none() && !membership.regroup.is_active() && membership.regroup.bound.is_none();
         if idle && theirs.in_view && self.staged_digest() == Some(theirs.digest) {
             self.switch_config(now, theirs.digest);
+            // Everybody is to hear it anew from a new incarnation.
+            self.take_incarnation(Incarnation(self.incarnation.0.saturating_add(1)));
         }
     }
 
@@ -118,6 +120,7 @@ impl Node {
             (None, Arbiter::Witness) => membership.witness = Some(Witness::new(staged.record_lease_ns, now)),
             (witness, Arbiter::Majority | Arbiter::TieBreaker(_)) => *witness = None,
         }
+        let members = membership.members();
         let repeat_ns = self.config.timing.hello_repeat_ns();
         let gone: Vec<_> = self.peers.keys().copied().filter(|id| self.config.node(*id).is_none()).collect();
         for id in gone {
@@ -129,6 +132,11 @@ impl Node {
             let peer = self.peers.entry(node.id).or_insert_with(fresh);
             peer.name.clone_from(&node.name);
             peer.handshake.set_repeat_ns(repeat_ns);
+            if members.contains(node.id)
+                && let Some(spoken) = &mut peer.spoken
+            {
+                spoken.digest = digest;
+            }
         }
         self.actions.push_back(Action::Membership(MembershipAction::SwitchConfig { digest }));
         let text = format!("The configuration {digest} is in force.");

@@ -1,8 +1,12 @@
 //! The invariants, in true time: what the cores say and do, against what really happened.
 
+pub mod recorded;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use heartbeat_membership::{Arbiter, CoreConfig, Incarnation, NodeId, NodeSet, Record, Timing, View, ViewId, Votes};
+use heartbeat_membership::{
+    Arbiter, ConfigDigest, CoreConfig, Incarnation, NodeId, NodeSet, Record, Timing, View, ViewId, Votes,
+};
 
 /// A node in one of its lives.
 pub type Life = (NodeId, Incarnation);
@@ -23,6 +27,9 @@ pub struct Standing {
 pub struct Checker {
     timing: Timing,
     votes: Votes,
+    /// Votes of each configuration, and the configuration that each view was installed under.
+    configs: BTreeMap<ConfigDigest, Votes>,
+    under: BTreeMap<ViewId, ConfigDigest>,
     views: BTreeMap<u64, ViewId>,
     predecessors: BTreeMap<ViewId, View>,
     /// Every view that was installed anywhere.
@@ -64,6 +71,30 @@ pub struct Tally {
     pub suspended: u64,
     /// Nodes that came into a view.
     pub joined: u64,
+    /// Nodes that went over to another configuration.
+    pub configs: u64,
+    /// Times that the witness changed hands.
+    pub witness_taken: u64,
+    /// Machines that noticed that they had stood still.
+    pub stood_still: u64,
+    /// Controllers that were found to hang.
+    pub hung: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.views += other.views;
+        self.removals += other.removals;
+        self.safe += other.safe;
+        self.quorum_lost += other.quorum_lost;
+        self.pruned += other.pruned;
+        self.suspended += other.suspended;
+        self.joined += other.joined;
+        self.configs += other.configs;
+        self.witness_taken += other.witness_taken;
+        self.stood_still += other.stood_still;
+        self.hung += other.hung;
+    }
 }
 
 impl Checker {
@@ -73,6 +104,8 @@ impl Checker {
         Self {
             timing: config.timing,
             votes: Votes::new(config, arbiter),
+            configs: BTreeMap::new(),
+            under: BTreeMap::new(),
             views: BTreeMap::new(),
             predecessors: BTreeMap::new(),
             known: Vec::new(),
@@ -132,7 +165,14 @@ impl Checker {
     }
 
     /// Invariant 3, and 5 for forming.
-    pub fn installing(&mut self, life: Life, view: &View, predecessor: Option<&View>, may_form: bool) {
+    pub fn installing(
+        &mut self,
+        life: Life,
+        view: &View,
+        predecessor: Option<&View>,
+        may_form: bool,
+        config: ConfigDigest,
+    ) {
         match self.views.get(&view.id.number) {
             Some(known) if *known != view.id => {
                 self.violations.push(format!("3: two views {}: {known:?} and {:?}", view.id.number, view.id));
@@ -145,6 +185,7 @@ impl Checker {
         if !self.installed.insert(view.id) {
             return;
         }
+        self.under.insert(view.id, config);
         self.tally.views += 1;
         self.known.push(view.clone());
         let announced = self.announced.get(&view.id).cloned().unwrap_or_default();
@@ -162,8 +203,7 @@ impl Checker {
                     .filter(|(id, incarnation)| predecessor.has(**id, **incarnation))
                     .map(|(id, _)| *id)
                     .collect();
-                let electorate =
-                    if predecessor.forced { self.votes.narrowed(&predecessor.set()) } else { self.votes.clone() };
+                let electorate = self.electorate(predecessor);
                 if !electorate.quorum(&stayed, true).holds() {
                     self.violations.push(format!("3: {view:?} follows {predecessor:?} without a quorum of it"));
                 }
@@ -173,7 +213,7 @@ impl Checker {
             None => {
                 // A joining node has no predecessor either: then another member installs it from one.
                 let forming = view.id.number & 0xffff_ffff == 1 && !view.forced;
-                if forming && !self.votes.may_form(&view.set(), true) {
+                if forming && !self.electorate(view).may_form(&view.set(), true) {
                     self.violations.push(format!("5: {view:?} was formed without a strict majority"));
                 }
                 if forming && !may_form {
@@ -183,8 +223,8 @@ impl Checker {
         }
     }
 
-    /// Invariants 1, 2 and 4, whenever the lease of `of` changed; `all` are the standings of all machines.
-    pub fn leases(&mut self, of: usize, lease_end_ns: u64, all: &[Standing]) {
+    /// Invariants 1 and 2, whenever the lease of `of` changed; `all` are the standings of all machines.
+    pub fn leases_exclude(&mut self, of: usize, all: &[Standing]) {
         let Some(own) = all.get(of).filter(|own| own.leased) else { return };
         let Some(view) = &own.view else { return };
         if self.safe.contains(&own.life) {
@@ -197,6 +237,13 @@ impl Checker {
                 self.violations.push(format!("2: {own:?} and {other:?} both hold leases"));
             }
         }
+    }
+
+    /// Invariants 1, 2 and 4, whenever the lease of `of` changed; `all` are the standings of all machines.
+    pub fn leases(&mut self, of: usize, lease_end_ns: u64, all: &[Standing]) {
+        self.leases_exclude(of, all);
+        let Some(own) = all.get(of).filter(|own| own.leased) else { return };
+        let Some(view) = &own.view else { return };
         let since_ns = lease_end_ns.saturating_sub(self.timing.lease_ns());
         let mut backers: NodeSet = view
             .members
@@ -207,7 +254,7 @@ impl Checker {
             .map(|(id, _)| *id)
             .collect();
         backers.insert(own.life.0);
-        let electorate = if view.forced { self.votes.narrowed(&view.set()) } else { self.votes.clone() };
+        let electorate = self.electorate(view);
         if !electorate.quorum(&backers, true).holds() {
             self.violations.push(format!("4: the lease of {own:?} rests on {backers:?} alone"));
         }
@@ -246,7 +293,7 @@ impl Checker {
     }
 
     /// Invariant 7 for a lapse.
-    pub fn lapsed(&mut self, of: Life, members: &NodeSet, since_ns: u64, true_ns: u64) {
+    pub fn lapsed(&mut self, of: Life, view: Option<ViewId>, members: &NodeSet, since_ns: u64, true_ns: u64) {
         self.tally.suspended += 1;
         if self.disturbed.get(&of.0).is_some_and(|at| *at >= since_ns) {
             return;
@@ -259,9 +306,21 @@ impl Checker {
             })
             .collect();
         sound.insert(of.0);
-        if self.votes.quorum(&sound, false).holds() {
+        let votes = view.and_then(|view| self.configs.get(self.under.get(&view)?)).unwrap_or(&self.votes);
+        if votes.quorum(&sound, false).holds() {
             self.violations.push(format!("7: the lease of {of:?} lapsed although it and {sound:?} heard each other"));
         }
+    }
+
+    /// Another configuration that nodes may go over to.
+    pub fn under(&mut self, digest: ConfigDigest, votes: Votes) {
+        self.configs.insert(digest, votes);
+    }
+
+    /// The votes that count in a view.
+    fn electorate(&self, view: &View) -> Votes {
+        let votes = self.under.get(&view.id).and_then(|digest| self.configs.get(digest)).unwrap_or(&self.votes);
+        if view.forced { votes.narrowed(&view.set()) } else { votes.clone() }
     }
 
     /// Whether two nodes were late one way or the other for the silence limit in all, within what a lease looks back

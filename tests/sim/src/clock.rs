@@ -12,18 +12,38 @@ pub struct Clock {
     rate_ppm: i64,
     /// Time for which it stood still while the world went on.
     stood_ns: u64,
+    /// It stands still since this true time.
+    stands_since_ns: Option<u64>,
 }
 
 impl Clock {
     /// A machine that booted at `boot_true_ns` and runs `rate_ppm` fast.
     #[must_use]
     pub fn new(boot_true_ns: u64, rate_ppm: i64) -> Self {
-        Self { boot_true_ns, rate_ppm, stood_ns: 0 }
+        Self { boot_true_ns, rate_ppm, stood_ns: 0, stands_since_ns: None }
+    }
+
+    /// The machine is switched off and on again: the clock starts anew, at its own rate.
+    pub fn reboot(&mut self, true_ns: u64) {
+        *self = Self::new(true_ns, self.rate_ppm);
+    }
+
+    /// It stands still from here on.
+    pub fn stop(&mut self, true_ns: u64) {
+        self.stands_since_ns.get_or_insert(true_ns);
+    }
+
+    /// It goes on; for how long it stood.
+    pub fn resume(&mut self, true_ns: u64) -> u64 {
+        let length_ns = self.stands_since_ns.take().map_or(0, |since_ns| true_ns.saturating_sub(since_ns));
+        self.stood_ns += length_ns;
+        length_ns
     }
 
     /// Both local clocks at a true time. Machines boot with 1 s on the clock, so that no stamp is 0.
     #[must_use]
     pub fn at(&self, true_ns: u64) -> Now {
+        let true_ns = self.stands_since_ns.unwrap_or(true_ns);
         let age = i128::from(true_ns.saturating_sub(self.boot_true_ns).saturating_sub(self.stood_ns));
         let local = age + age * i128::from(self.rate_ppm) / MILLION;
         let mono_ns = u64::try_from(local).unwrap_or(0).saturating_add(1_000_000_000);
@@ -49,6 +69,19 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_stood_goes_on_where_it_stopped() {
+        let mut clock = Clock::new(0, 5_000);
+        let before = clock.at(4_000_000_000).mono_ns;
+        clock.stop(4_000_000_000);
+        assert_eq!(clock.at(9_000_000_000).mono_ns, before);
+        assert_eq!(clock.resume(9_000_000_000), 5_000_000_000);
+        assert_eq!(clock.at(9_000_000_000).mono_ns, before);
+        assert!(clock.to_true(before + 1_000) > 9_000_000_000);
+        clock.reboot(10_000_000_000);
+        assert_eq!(clock.at(10_000_000_000).mono_ns, 1_000_000_000);
+    }
 
     #[test]
     fn a_deadline_is_never_reported_early_nor_much_too_late() {

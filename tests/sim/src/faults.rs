@@ -9,7 +9,7 @@ pub fn strike(world: &mut World, end_ns: u64) {
     let interval_ns = world.config.timing.interval_ns;
     let nodes = world.machines.len();
     let victim = world.random.index(nodes);
-    match world.random.below(16) {
+    match world.random.below(22) {
         0 => partition(world, true),
         1 => partition(world, false),
         2 => one_way(world),
@@ -23,6 +23,10 @@ pub fn strike(world: &mut World, end_ns: u64) {
             // At most a minority loses its disk: a majority without memory knows of no epoch.
             if world.random.chance(300) && victim < (nodes - 1) / 2 {
                 world.machines[victim].disk = crate::machine::Disk::default();
+            }
+            if world.random.chance(500) {
+                let true_ns = world.true_ns;
+                world.machines[victim].clock.reboot(true_ns);
             }
             let pause_ns = world.random.below(20 * interval_ns);
             world.after(pause_ns, Happening::Start(victim));
@@ -39,12 +43,24 @@ pub fn strike(world: &mut World, end_ns: u64) {
         11 => {
             world.delay_ns = 100_000 + world.random.below(interval_ns / 2);
         }
-        12 if world.machines[victim].frozen_until_ns <= world.true_ns => {
+        12 if runs(world, victim) => {
             world.feed(victim, Input::Leave);
             let pause_ns = world.random.below(20 * interval_ns);
             world.after(pause_ns, Happening::Start(victim));
         }
-        13 | 14 if world.machines[victim].core.is_some() && world.machines[victim].frozen_until_ns <= world.true_ns => {
+        16 if world.machines[victim].core.is_some() => {
+            let length_ns = 2 * interval_ns + world.random.below(18 * interval_ns);
+            world.stun(victim, length_ns);
+        }
+        17 => {
+            // As long as peers wait for a controller that hangs, and longer.
+            let timeout_ns = world.config.timing.hang_timeout_ns;
+            let length_ns = timeout_ns / 2 + world.random.below(timeout_ns);
+            world.freeze(victim, length_ns, false);
+        }
+        18 => disturb_witness(world),
+        19 | 20 => stage(world),
+        13 | 14 if world.machines[victim].core.is_some() && runs(world, victim) => {
             let pause_ns = world.random.below(4 * interval_ns);
             world.kill(victim, pause_ns);
         }
@@ -63,6 +79,9 @@ pub fn heal(world: &mut World) {
     world.loss = 0;
     world.duplication = 0;
     world.delay_ns = 200_000;
+    world.witness.unreachable.clear();
+    world.witness.delay_ns = 10_000_000;
+    world.witness.stuck_ns = 0;
     for index in 0..world.machines.len() {
         if world.machines[index].core.is_none() {
             world.after(0, Happening::Start(index));
@@ -76,6 +95,57 @@ pub fn pardon(world: &mut World) {
     for index in 0..world.machines.len() {
         for peer in &ids {
             world.feed(index, Input::Membership(MembershipInput::ClearQuarantine { peer: *peer }));
+        }
+    }
+    agree(world);
+}
+
+/// The operator puts the same file on all nodes, and restarts those that are in no view under another one.
+fn agree(world: &mut World) {
+    let original = world.variant(0);
+    for index in 0..world.machines.len() {
+        let machine = &world.machines[index];
+        let digest = machine.digest.unwrap_or(world.config.digest);
+        if machine.file.is_none() && digest == world.config.digest {
+            continue;
+        }
+        let outside = machine.view.is_none() && machine.core.is_some() && digest != world.config.digest;
+        world.stage(index, &original);
+        if outside && runs(world, index) {
+            world.crash(index);
+            world.after(1, Happening::Start(index));
+        }
+    }
+}
+
+fn runs(world: &World, index: usize) -> bool {
+    let machine = &world.machines[index];
+    machine.frozen_until_ns <= world.true_ns && machine.stunned_until_ns == 0
+}
+
+/// Cuts some off from the witness, and makes it slow; or has one write take up to a minute.
+fn disturb_witness(world: &mut World) {
+    for index in 0..world.machines.len() {
+        if world.random.chance(300) {
+            world.witness.unreachable.insert(index);
+        } else {
+            world.witness.unreachable.remove(&index);
+        }
+    }
+    world.witness.delay_ns = 1_000_000 + world.random.below(2_000_000_000);
+    world.witness.stuck_ns = world.random.below(60_000_000_000);
+    world.note(|| "the witness is slow, and not there for all".into());
+}
+
+/// The operator puts one of a few configurations on some nodes, or on all.
+fn stage(world: &mut World) {
+    let number = u8::try_from(world.random.below(4)).unwrap_or(0);
+    // 0 is the one that the world began with; 3 has another grace, the others another vote.
+    let staged = world.variant(if number == 3 { u8::MAX / 2 } else { number });
+    let all = world.random.chance(500);
+    for index in 0..world.machines.len() {
+        if all || world.random.chance(500) {
+            world.stage(index, &staged);
         }
     }
 }

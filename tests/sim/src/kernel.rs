@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use heartbeat_membership::{
-    AdoptedLink, AdoptedPeer, Incarnation, Input, LateVerdict, LinkState, NetworkId, NextSequences, NodeId, Restored,
-    SilentVerdict, Timing,
+    AdoptedLink, AdoptedPeer, Incarnation, Input, LateVerdict, LinkState, MembershipInput, NetworkId, NextSequences,
+    NodeId, Restored, SilentVerdict, Timing,
 };
 
 /// A heartbeat on its way.
@@ -22,6 +22,8 @@ pub struct Heartbeat {
     pub sent_ns: u64,
     /// The receiver's clock as last heard by the sender on this network.
     pub echo_ns: u64,
+    /// Passes that the sender's controller has made.
+    pub beat: u64,
 }
 
 /// Kernel state towards every peer.
@@ -40,6 +42,10 @@ struct Peer {
     silent: bool,
     /// Newest own send time that the peer echoed.
     echo_ns: u64,
+    /// Passes of its controller, when they last grew here, and whether that it hangs has been told.
+    beat: u64,
+    beat_ns: u64,
+    hung: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +67,8 @@ impl Kernel {
             (next.network, link)
         };
         let links = next.iter().map(link).collect();
-        let fresh = Peer { accepted: Some(incarnation), accepted_ns: now_ns, links, silent: false, echo_ns: 0 };
+        let fresh =
+            Peer { accepted: Some(incarnation), accepted_ns: now_ns, links, beat_ns: now_ns, ..Peer::default() };
         self.peers.insert(peer, fresh);
     }
 
@@ -134,6 +141,11 @@ impl Kernel {
             return (Vec::new(), false);
         }
         peer.echo_ns = peer.echo_ns.max(heartbeat.echo_ns);
+        if heartbeat.beat > peer.beat {
+            peer.beat = heartbeat.beat;
+            peer.beat_ns = now_ns;
+            peer.hung = false;
+        }
         let mut told = Vec::new();
         if !link.heard || link.late {
             told.push(Input::Restored(Restored {
@@ -214,6 +226,11 @@ impl Kernel {
                 continue;
             }
             let mut newest_ns = peer.accepted_ns;
+            let beats = peer.newest() > peer.beat_ns;
+            if beats && !peer.hung && now_ns >= peer.beat_ns + timing.hang_timeout_ns {
+                peer.hung = true;
+                told.push(Input::Membership(MembershipInput::PeerHung { peer: *id }));
+            }
             for (network, link) in &mut peer.links {
                 let from_ns = link.stamp_ns.max(peer.accepted_ns);
                 newest_ns = newest_ns.max(from_ns);

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use heartbeat_membership::{
     AdoptedPeer, Arbiter, ConfigDigest, CoreConfig, Echo, Identity, Incarnation, Input, MembershipInput, NetworkId,
-    NextSequences, Node, NodeId, Now, Record, Settings, Stage, View,
+    NextSequences, Node, NodeId, Now, Record, Settings, Stage, Staged, View,
 };
 
 use crate::clock::Clock;
 use crate::kernel::Kernel;
+use crate::world::Frame;
 
 /// How long the witness's record must be unchanged before others take it: the least.
 pub const RECORD_LEASE_NS: u64 = heartbeat_membership::witness::MIN_RECORD_LEASE_NS;
@@ -65,8 +66,20 @@ pub struct Machine {
     pub began_true_ns: u64,
     /// When it last lived without a view, true time; 0 = never.
     pub viewless_ns: u64,
-    /// The configuration that it went over to since it started.
+    /// The configuration in force there; `None` = that of the world.
     pub digest: Option<ConfigDigest>,
+    /// The configuration in its file, where an operator has put another one there.
+    pub file: Option<Staged>,
+    /// Passes that its controller has made.
+    pub beat: u64,
+    /// The whole machine stands still, its clock too, until this true time; 0 = it runs.
+    pub stunned_until_ns: u64,
+    /// It stood still for so long, until this true time, and has not noticed yet.
+    pub unaware: Option<(u64, u64)>,
+    /// Something fresh has arrived since, which its controller has not looked at.
+    pub fresh: bool,
+    /// What waits at the interface of a machine that stands still.
+    pub queue: Vec<Frame>,
 }
 
 impl Machine {
@@ -95,6 +108,12 @@ impl Machine {
             began_true_ns: 0,
             viewless_ns: 0,
             digest: None,
+            file: None,
+            beat: 0,
+            stunned_until_ns: 0,
+            unaware: None,
+            fresh: false,
+            queue: Vec::new(),
         }
     }
 
@@ -122,7 +141,11 @@ impl Machine {
         self.began_true_ns = true_ns;
         self.viewless_ns = true_ns;
         self.disk.incarnation = incarnation;
-        let config = CoreConfig { local: self.id, ..config.clone() };
+        let (config, arbiter) = self.configured(config, arbiter);
+        self.digest = Some(config.digest);
+        self.unaware = None;
+        self.fresh = false;
+        self.queue.clear();
         let record_lease_ns = RECORD_LEASE_NS;
         let settings = Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, record_lease_ns, resume: None };
         let adopted: Vec<AdoptedPeer> = Vec::new();
@@ -131,6 +154,14 @@ impl Machine {
         seed[..8].copy_from_slice(&incarnation.to_le_bytes());
         seed[8..10].copy_from_slice(&self.id.0.to_le_bytes());
         self.core = Node::with_membership(config, settings, identity, seed, now).ok();
+    }
+
+    /// What its file says.
+    fn configured(&self, config: &CoreConfig, arbiter: Arbiter) -> (CoreConfig, Arbiter) {
+        match &self.file {
+            Some(staged) => (CoreConfig { local: self.id, ..staged.config.clone() }, staged.arbiter),
+            None => (CoreConfig { local: self.id, ..config.clone() }, arbiter),
+        }
     }
 
     /// The controller is killed; kernel, sequence numbers and records stay.
@@ -146,6 +177,11 @@ impl Machine {
         let Some(record) = self.record.clone().filter(|record| leased && record.stage == Stage::Stabilized) else {
             return false;
         };
+        let (config, arbiter) = self.configured(config, arbiter);
+        // Under another configuration than the one that was in force nothing is adopted.
+        if self.digest.is_some_and(|digest| digest != config.digest) {
+            return false;
+        }
         self.life += 1;
         self.killed = false;
         self.frozen_until_ns = 0;
@@ -153,7 +189,6 @@ impl Machine {
         self.inbox.clear();
         self.overflow = false;
         let incarnation = self.disk.incarnation;
-        let config = CoreConfig { local: self.id, ..config.clone() };
         let record_lease_ns = RECORD_LEASE_NS;
         let settings =
             Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, record_lease_ns, resume: Some(record) };
@@ -180,10 +215,14 @@ impl Machine {
         Input::Membership(MembershipInput::Echoes { echoes: self.kernel.echoes().map(echo).collect() })
     }
 
-    /// Whether the lease is valid by the machine's own clock.
+    /// Whether the lease is valid by the machine's own clock. A machine that stood still as a whole cannot know that its
+    /// lease has ended before something fresh arrives: docs/guarantees.md says what that asks for.
     #[must_use]
     pub fn leased(&self, true_ns: u64) -> bool {
-        (self.core.is_some() || self.killed) && self.now(true_ns).boot_ns < self.lease_end_ns
+        self.unaware.is_none()
+            && self.stunned_until_ns == 0
+            && (self.core.is_some() || self.killed)
+            && self.now(true_ns).boot_ns < self.lease_end_ns
     }
 
     /// Remembers that it lives without a view, if it does.

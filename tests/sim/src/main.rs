@@ -1,23 +1,30 @@
-//! `heartbeat-sim [--seed S] [--runs N] [--nodes N] [--log]`: runs seeds S, S+1, ...; a failing run prints how to repeat it.
+//! `heartbeat-sim [--seed S] [--runs N] [--nodes N] [--threads N] [--log] [--large]`: runs seeds S, S+1, ...; a failing run
+//! prints how to repeat it. `--large`: one partition and heal of a cluster of N nodes, and what it cost.
 
 use std::process::ExitCode;
 
-use heartbeat_sim::run;
+use heartbeat_sim::{campaign, large, run};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let (mut seed, mut runs, mut nodes, mut log) = (1_u64, 100_u64, 5_u64, false);
+    let (mut seed, mut runs, mut nodes, mut log, mut large_run) = (1_u64, 100_u64, 5_u64, false, false);
+    let mut threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     while let Some(argument) = arguments.next() {
         let target = match argument.as_str() {
             "--seed" => &mut seed,
             "--runs" => &mut runs,
             "--nodes" => &mut nodes,
+            "--threads" => &mut threads,
             "--log" => {
                 log = true;
                 continue;
             }
+            "--large" => {
+                large_run = true;
+                continue;
+            }
             other => {
-                eprintln!("unknown argument {other}; known: --seed, --runs, --nodes, --log");
+                eprintln!("unknown argument {other}; known: --seed, --runs, --nodes, --threads, --log, --large");
                 return ExitCode::from(2);
             }
         };
@@ -33,31 +40,46 @@ fn main() -> ExitCode {
         eprintln!("--nodes must be 1 to 1024");
         return ExitCode::from(2);
     };
-    let mut totals = heartbeat_sim::check::Tally::default();
-    let mut virtual_ns = 0;
-    for current in seed..seed.saturating_add(runs) {
-        let outcome = run::mixed(current, size);
-        if log || !outcome.violations.is_empty() {
-            outcome.log.iter().for_each(|line| println!("{line}"));
-        }
-        if !outcome.violations.is_empty() {
-            outcome.violations.iter().for_each(|violation| println!("VIOLATION {violation}"));
-            println!("repeat: cargo run --release -p heartbeat-sim -- --seed {current} --runs 1 --nodes {size} --log");
-            return ExitCode::FAILURE;
-        }
-        virtual_ns += outcome.virtual_ns;
-        totals.views += outcome.tally.views;
-        totals.removals += outcome.tally.removals;
-        totals.safe += outcome.tally.safe;
-        totals.quorum_lost += outcome.tally.quorum_lost;
-        totals.pruned += outcome.tally.pruned;
-        totals.suspended += outcome.tally.suspended;
-        totals.joined += outcome.tally.joined;
+    if large_run {
+        return match large::partition_and_heal(size, seed) {
+            Ok(report) => {
+                println!("{report}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                println!("{why}");
+                ExitCode::FAILURE
+            }
+        };
     }
-    println!(
-        "{runs} runs from seed {seed}, {nodes} nodes, {} s of virtual time: no violation",
-        virtual_ns / 1_000_000_000
-    );
-    println!("{totals:?}");
+    if log {
+        return logged(seed, runs, size);
+    }
+    let campaign = campaign::run(seed, runs, size, usize::try_from(threads).unwrap_or(1));
+    if let Some((seed, outcome)) = campaign.failed {
+        return fail(seed, size, &outcome);
+    }
+    let virtual_s = campaign.virtual_ns / 1_000_000_000;
+    println!("{runs} runs from seed {seed}, {nodes} nodes, {virtual_s} s of virtual time: no violation");
+    println!("{:?}", campaign.tally);
     ExitCode::SUCCESS
+}
+
+/// One after the other, with everything that happens.
+fn logged(seed: u64, runs: u64, nodes: u16) -> ExitCode {
+    for current in seed..seed.saturating_add(runs) {
+        let outcome = run::mixed(current, nodes);
+        if !outcome.violations.is_empty() {
+            return fail(current, nodes, &outcome);
+        }
+        outcome.log.iter().for_each(|line| println!("{line}"));
+    }
+    ExitCode::SUCCESS
+}
+
+fn fail(seed: u64, nodes: u16, outcome: &run::Outcome) -> ExitCode {
+    outcome.log.iter().for_each(|line| println!("{line}"));
+    outcome.violations.iter().for_each(|violation| println!("VIOLATION {violation}"));
+    println!("repeat: cargo run --release -p heartbeat-sim -- --seed {seed} --runs 1 --nodes {nodes} --log");
+    ExitCode::FAILURE
 }

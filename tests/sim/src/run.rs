@@ -67,7 +67,11 @@ pub fn mixed(seed: u64, nodes: u16) -> Outcome {
 pub fn broken(seed: u64, nodes: u16, broken: Broken) -> Outcome {
     let mut random = Random::new(seed ^ 0x5eed);
     let interval_ns = [300 * MS, 600 * MS, 1_200 * MS][random.index(3)];
-    let arbiter = if nodes.is_multiple_of(2) { Arbiter::TieBreaker(None) } else { Arbiter::Majority };
+    let arbiter = match random.index(3) {
+        0 if broken.rule.is_none() => Arbiter::Witness,
+        _ if nodes.is_multiple_of(2) => Arbiter::TieBreaker(None),
+        _ => Arbiter::Majority,
+    };
     let config = cluster(nodes, interval_ns);
     let mut world = World::new(config, arbiter, seed);
     world.mutation = broken.rule;

@@ -5,19 +5,22 @@ mod driver;
 use std::collections::{BTreeMap, BTreeSet};
 
 use heartbeat_membership::{
-    Arbiter, ControlMessage, CoreConfig, Event, Incarnation, Input, MembershipInput, NetworkId, NodeId, Now,
-    WitnessAnswer, WitnessOutcome, WitnessRequest, mutation::Mutation,
+    Arbiter, ConfigDigest, ControlMessage, CoreConfig, Event, Incarnation, Input, MembershipInput, NetworkId, NodeId,
+    Now, Staged, Votes, WitnessAnswer, WitnessOutcome, WitnessRequest, mutation::Mutation,
 };
 
 use crate::check::{Checker, Standing};
 use crate::clock::Clock;
 use crate::kernel::Heartbeat;
-use crate::machine::Machine;
+use crate::machine::{Machine, RECORD_LEASE_NS};
 use crate::random::Random;
 use crate::witness::Witness;
 
 /// Lines of the log of a run that are kept.
 const LOG_LINES: usize = 20_000;
+
+/// Datagrams that wait at the interface of a machine that stands still; what comes later is lost.
+const QUEUED: usize = 64;
 
 /// Datagrams that an eavesdropper keeps.
 const CAPTURED: usize = 512;
@@ -46,6 +49,8 @@ pub enum Happening {
     Start(usize),
     /// A frozen controller goes on, in this life.
     Thaw(usize, u64),
+    /// A machine that stood still as a whole goes on.
+    Resume(usize),
     /// An operation on the witness takes effect; its machine, the life that asked, when it began there.
     Witness(usize, u64, WitnessRequest, Now),
     /// It is answered.
@@ -102,8 +107,12 @@ pub struct World {
 impl World {
     /// A world in which every machine is switched off.
     #[must_use]
-    pub fn new(config: CoreConfig, arbiter: Arbiter, seed: u64) -> Self {
+    pub fn new(mut config: CoreConfig, arbiter: Arbiter, seed: u64) -> Self {
         let mut random = Random::new(seed);
+        if arbiter == Arbiter::Witness {
+            // As the cores have it.
+            config.timing.grace_ns = config.timing.grace_ns.max(2 * RECORD_LEASE_NS);
+        }
         let machines = config
             .nodes
             .iter()
@@ -196,6 +205,8 @@ impl World {
         machine.view = None;
         machine.lease_end_ns = 0;
         machine.life += 1;
+        machine.clock.resume(true_ns);
+        machine.stunned_until_ns = 0;
         self.checker.disturb(id, true_ns);
     }
 
@@ -207,6 +218,46 @@ impl World {
         self.machines[index].kill();
         self.checker.disturb(id, true_ns);
         self.after(pause_ns, Happening::Start(index));
+    }
+
+    /// The whole machine stands still, its clock too.
+    pub fn stun(&mut self, index: usize, for_ns: u64) {
+        let (id, true_ns) = (self.machines[index].id, self.true_ns);
+        let machine = &mut self.machines[index];
+        if machine.core.is_none() || machine.stunned_until_ns != 0 {
+            return;
+        }
+        machine.clock.stop(true_ns);
+        machine.stunned_until_ns = true_ns + for_ns;
+        self.note(|| format!("node {id} stands still as a whole for {for_ns} ns"));
+        self.checker.disturb(id, true_ns);
+        self.after(for_ns, Happening::Resume(index));
+    }
+
+    fn resume(&mut self, index: usize) {
+        let true_ns = self.true_ns;
+        let machine = &mut self.machines[index];
+        if machine.stunned_until_ns == 0 || true_ns < machine.stunned_until_ns {
+            return;
+        }
+        let length_ns = machine.clock.resume(true_ns);
+        machine.stunned_until_ns = 0;
+        machine.unaware = Some((length_ns, true_ns));
+        let (id, life) = (machine.id, machine.life);
+        if machine.frozen_until_ns > true_ns - length_ns {
+            machine.frozen_until_ns += length_ns;
+            let left_ns = machine.frozen_until_ns - true_ns;
+            self.after(left_ns, Happening::Thaw(index, life));
+        }
+        self.note(|| format!("node {id} goes on after {length_ns} ns, and knows nothing of it"));
+        self.checker.disturb(id, true_ns);
+        let queued = std::mem::take(&mut self.machines[index].queue);
+        for frame in queued {
+            self.arrive(index, frame);
+        }
+        self.after(1, Happening::Beat(index, life));
+        self.after(1, Happening::Judge(index, life));
+        self.feed(index, Input::Timer);
     }
 
     /// The controller stands still; `mute` stops the sender as well.
@@ -223,7 +274,7 @@ impl World {
     pub fn feed(&mut self, index: usize, input: Input) {
         let true_ns = self.true_ns;
         let machine = &mut self.machines[index];
-        if machine.core.is_none() {
+        if machine.core.is_none() || machine.stunned_until_ns != 0 {
             return;
         }
         if machine.frozen_until_ns > true_ns {
@@ -236,12 +287,40 @@ impl World {
             return;
         }
         let now = machine.now(true_ns);
+        machine.beat += 1;
         let echoes = machine.echoes();
         if let Some(core) = &mut machine.core {
             core.handle(now, echoes);
             core.handle(now, input);
         }
         self.drain(index);
+    }
+
+    /// The operator puts a configuration into the file of a node, and tells the node.
+    pub fn stage(&mut self, index: usize, staged: &Staged) {
+        let id = self.machines[index].id;
+        self.note(|| format!("configuration {} is staged on node {id}", staged.config.digest));
+        self.checker.under(staged.config.digest, Votes::new(&staged.config, staged.arbiter));
+        let original = staged.config.digest == self.config.digest;
+        self.machines[index].file = (!original).then(|| staged.clone());
+        let local = CoreConfig { local: id, ..staged.config.clone() };
+        let staged = Some(Box::new(Staged { config: local, ..staged.clone() }));
+        self.feed(index, Input::Membership(MembershipInput::Stage { staged }));
+    }
+
+    /// A heartbeat of another interval, votes or grace than those of the world is of no configuration here: variants
+    /// differ in one vote, or in the grace.
+    #[must_use]
+    pub fn variant(&self, number: u8) -> Staged {
+        let mut config = self.config.clone();
+        if number > 0 {
+            config.digest = ConfigDigest([100 + number; 32]);
+            match config.nodes.get_mut(usize::from(number) - 1) {
+                Some(node) => node.votes += 1,
+                None => config.timing.grace_ns += u64::from(number) * config.timing.interval_ns,
+            }
+        }
+        Staged { config, arbiter: self.arbiter, record_lease_ns: RECORD_LEASE_NS }
     }
 
     /// Everyone as the checker sees them.
@@ -257,8 +336,50 @@ impl World {
             .collect()
     }
 
-    fn happen(&mut self, what: Happening) {
+    /// Whether something concerns a machine that stands still as a whole: it does not happen, or waits at the interface.
+    fn stands_still(&mut self, what: &Happening) -> bool {
+        let index = match what {
+            Happening::Arrive(index, _)
+            | Happening::Beat(index, _)
+            | Happening::Judge(index, _)
+            | Happening::Wake(index, _, _)
+            | Happening::Thaw(index, _)
+            | Happening::WitnessAnswer(index, _, _) => *index,
+            Happening::Start(_) | Happening::Resume(_) | Happening::Witness(..) | Happening::Fault => return false,
+        };
+        let machine = &mut self.machines[index];
+        if machine.stunned_until_ns == 0 {
+            return false;
+        }
         match what {
+            Happening::Arrive(_, frame) => {
+                if machine.queue.len() < QUEUED {
+                    machine.queue.push(frame.clone());
+                }
+            }
+            // A program that waits for the witness waits on.
+            Happening::WitnessAnswer(index, life, answer) => {
+                let in_ns = machine.stunned_until_ns.saturating_sub(self.true_ns) + 1;
+                self.after(in_ns, Happening::WitnessAnswer(*index, *life, *answer));
+            }
+            Happening::Beat(..)
+            | Happening::Judge(..)
+            | Happening::Wake(..)
+            | Happening::Thaw(..)
+            | Happening::Start(_)
+            | Happening::Resume(_)
+            | Happening::Witness(..)
+            | Happening::Fault => {}
+        }
+        true
+    }
+
+    fn happen(&mut self, what: Happening) {
+        if self.stands_still(&what) {
+            return;
+        }
+        match what {
+            Happening::Resume(index) => self.resume(index),
             Happening::Arrive(index, frame) => self.arrive(index, frame),
             Happening::Beat(index, life) => self.beat(index, life),
             Happening::Judge(index, life) => self.judge(index, life),
@@ -337,6 +458,9 @@ impl World {
         let waiting = std::mem::take(&mut machine.inbox);
         self.note(|| format!("node {id} goes on"));
         self.checker.disturb(id, true_ns);
+        if let Some((length_ns, _)) = self.machines[index].unaware {
+            self.notice_stun(index, length_ns);
+        }
         self.feed(index, Input::Timer);
         for input in waiting {
             self.feed(index, input);
@@ -346,6 +470,22 @@ impl World {
             for input in machine.kernel.standing(machine.now(true_ns).mono_ns) {
                 self.feed(index, input);
             }
+        }
+    }
+
+    /// A driver that is not frozen tells its core that the clock stood, once something fresh has arrived.
+    fn notice_stun(&mut self, index: usize, length_ns: u64) {
+        let true_ns = self.true_ns;
+        let machine = &mut self.machines[index];
+        if machine.fresh && machine.frozen_until_ns <= true_ns {
+            machine.fresh = false;
+            machine.unaware = None;
+            // Before the echoes that have come since, as in the reactor.
+            let now = machine.now(true_ns);
+            if let Some(core) = &mut machine.core {
+                core.handle(now, Input::Membership(MembershipInput::ClockStood { length_ns }));
+            }
+            self.drain(index);
         }
     }
 
@@ -371,7 +511,8 @@ impl World {
                 let sequence = machine.take_sequence(peer, *network, false);
                 let echo_ns = machine.kernel.echo_for(peer, *network);
                 let sent_ns = now.mono_ns;
-                let heartbeat = Heartbeat { source, network: *network, incarnation, sequence, sent_ns, echo_ns };
+                let beat = machine.beat;
+                let heartbeat = Heartbeat { source, network: *network, incarnation, sequence, sent_ns, echo_ns, beat };
                 self.transmit(source, peer, *network, Frame::Heartbeat(heartbeat));
             }
         }
@@ -420,6 +561,12 @@ impl World {
         }
     }
 
+    /// When a heartbeat was sent, in true time.
+    fn sent_true_ns(&self, heartbeat: &Heartbeat) -> u64 {
+        let sender = self.machines.iter().find(|machine| machine.id == heartbeat.source);
+        sender.map_or(0, |sender| sender.clock.to_true(heartbeat.sent_ns))
+    }
+
     fn arrive(&mut self, index: usize, frame: Frame) {
         let true_ns = self.true_ns;
         let networks: Vec<_> = self.config.networks.iter().map(|network| network.id).collect();
@@ -430,6 +577,14 @@ impl World {
                 let now = machine.now(true_ns);
                 let to = (machine.id, own);
                 let (told, accepted) = machine.kernel.receive(&heartbeat, now.mono_ns);
+                let unaware = machine.unaware.filter(|_| accepted);
+                if let Some((length_ns, since_ns)) = unaware
+                    && self.sent_true_ns(&heartbeat) > since_ns
+                {
+                    // What a driver that runs sees: send times and stamps are apart by less than they were.
+                    self.machines[index].fresh = true;
+                    self.notice_stun(index, length_ns);
+                }
                 if accepted {
                     self.checker.accepted((heartbeat.source, heartbeat.incarnation), to, heartbeat.sent_ns, true_ns);
                 }

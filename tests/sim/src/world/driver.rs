@@ -135,7 +135,8 @@ impl World {
                 let predecessor = machine.view.replace(view.clone());
                 machine.installed_ns = true_ns;
                 self.note(|| format!("node {} installs {} {:?}", life.0, view.id.number, view.members));
-                self.checker.installing(life, &view, predecessor.as_ref(), waited || all_here);
+                let digest = self.machines[index].digest.unwrap_or(self.config.digest);
+                self.checker.installing(life, &view, predecessor.as_ref(), waited || all_here, digest);
             }
             MembershipAction::Halt(reason) => {
                 if reason == HaltReason::Poisoned {
@@ -169,18 +170,23 @@ impl World {
                     self.checker.declared_safe(&all[index], (peer, incarnation), confirmed, &all);
                 }
             }
-            (EventId::Suspended, _) => self.checker.lapsed(life, &members, since_ns, true_ns),
+            (EventId::Suspended, _) => {
+                let view = machine.view.as_ref().map(|view| view.id);
+                self.checker.lapsed(life, view, &members, since_ns, true_ns);
+            }
             (EventId::QuorumLost, _) => self.checker.tally.quorum_lost += 1,
             (EventId::Pruned, _) => self.checker.tally.pruned += 1,
             (EventId::NodeJoined, _) => self.checker.tally.joined += 1,
+            (EventId::ConfigInstalled, _) => self.checker.tally.configs += 1,
+            (EventId::WitnessTaken, _) => self.checker.tally.witness_taken += 1,
+            (EventId::LocalStall, _) => self.checker.tally.stood_still += 1,
+            (EventId::ControllerHung, _) => self.checker.tally.hung += 1,
             (
                 EventId::NodeRemoved
                 | EventId::RemovalSafe
                 | EventId::LinkRestored
                 | EventId::LinkLost
-                | EventId::LocalStall
                 | EventId::NodeLeft
-                | EventId::ControllerHung
                 | EventId::InterfaceUp
                 | EventId::InterfaceUnreachable
                 | EventId::InterfaceFailed
@@ -196,8 +202,6 @@ impl World {
                 | EventId::QuarantineRefused
                 | EventId::QuarantineReleased
                 | EventId::ConfigStaged
-                | EventId::ConfigInstalled
-                | EventId::WitnessTaken
                 | EventId::WitnessLost,
                 _,
             ) => {}
