@@ -29,7 +29,7 @@ impl PacketSocket {
         Ok(Self(socket))
     }
 
-    /// Sends these in order, and returns how many of them the kernel took.
+    /// Sends these in order, and returns how many of them the kernel took: none where the interface's queue is full.
     pub(crate) fn send<const LENGTH: usize>(&self, frames: &mut [[u8; LENGTH]]) -> Result<u64> {
         let mut vectors: Vec<libc::iovec> = frames
             .iter_mut()
@@ -48,6 +48,12 @@ impl PacketSocket {
         let count = libc::c_uint::try_from(headers.len())?;
         // SAFETY: the headers point to vectors and frames that live until the end of this function.
         let taken = unsafe { libc::sendmmsg(self.0.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
-        u64::try_from(taken).map_err(|_| io::Error::last_os_error()).context("cannot send")
+        match u64::try_from(taken) {
+            Ok(taken) => Ok(taken),
+            Err(_) => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(0),
+                error => Err(error).context("cannot send"),
+            },
+        }
     }
 }

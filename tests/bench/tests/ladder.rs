@@ -71,12 +71,16 @@ fn without_a_real_time_sender_bursts_make_false_verdicts() {
     assert!(all > 0, "{outcome:#?}");
 }
 
-/// The same bursts, but the reactors are threads like any other: they go on with the regroup when the hog lets them.
+/// The same bursts, but the reactors are threads like any other: they go on with the regroup when the hog lets them, or
+/// stop because they could not renew their leases.
 #[test]
 fn without_a_real_time_reactor_bursts_delay_the_view() {
+    let intervals = |outcome: &Outcome| {
+        outcome.removal.map_or(f64::INFINITY, |removal| removal.agreement_ns as f64 / outcome.interval_ns as f64)
+    };
     let guarded = climb(&plan(), Rung::Bursts).unwrap();
-    let demoted = climb(&Plan { demotion: Some(Demotion::Reactor), ..plan() }, Rung::Bursts).unwrap();
-    let intervals = |outcome: &Outcome| outcome.removal.agreement_ns as f64 / outcome.interval_ns as f64;
     assert!(intervals(&guarded) < 2.0, "{guarded:#?}");
-    assert!(intervals(&demoted) > 2.0 * intervals(&guarded).max(0.2), "{guarded:#?}\n{demoted:#?}");
+    let demoted = climb(&Plan { demotion: Some(Demotion::Reactor), ..plan() }, Rung::Bursts).unwrap();
+    let accused = demoted.verdicts.accusations.total() + demoted.verdicts.over_stops.total();
+    assert!(accused > 0 || intervals(&demoted) > 2.0, "{demoted:#?}");
 }

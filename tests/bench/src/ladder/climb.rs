@@ -44,6 +44,8 @@ const CUT_PAUSE: Duration = Duration::from_millis(300);
 const FAULTS: u32 = 10;
 /// For the removal and the view; a bound for failures under load, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for nodes without a guard, which may never get there.
+const DEMOTED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -108,8 +110,14 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     }
     let events = cluster.events().since(place);
     let measured = Measured::of(&cluster)?;
-    let removal = Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), PATIENCE)
-        .with_context(|| format!("on rung {}", rung.name()))?;
+    let removal = match plan.demotion {
+        None => {
+            let removal = Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), PATIENCE);
+            Some(removal.with_context(|| format!("on rung {}", rung.name()))?)
+        }
+        // Nodes without a guard may have stopped, and then nobody is there to remove anybody.
+        Some(_) => Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), DEMOTED_PATIENCE).ok(),
+    };
     witness.frames_refused = refused(&cluster)?.saturating_sub(refused_before);
     load.stop(&mut witness)?;
     plain.stop(&mut witness)?;
@@ -197,6 +205,7 @@ fn stop_and_continue(cluster: &Cluster, plan: &Plan, witness: &mut Witness) -> R
         node.signal(Signal::SIGCONT)?;
         witness.faults += 1;
         wait_for_view(cluster, PATIENCE)?;
+        forget_removals(cluster, plan.nodes);
         thread::sleep(CUT_PAUSE);
     }
     Ok(())
@@ -208,9 +217,18 @@ fn kill_and_start(cluster: &mut Cluster, plan: &Plan, witness: &mut Witness) -> 
         cluster.start_node(plan.nodes, &[])?;
         witness.faults += 1;
         wait_for_view(cluster, PATIENCE)?;
+        forget_removals(cluster, plan.nodes);
         thread::sleep(CUT_PAUSE);
     }
     Ok(())
+}
+
+/// A node that was removed three times within an hour would be kept out.
+fn forget_removals(cluster: &Cluster, victim: u16) {
+    for node in cluster.nodes().iter().filter(|node| node.id() != victim) {
+        // A node that has removed nobody has nothing to forget, and says so.
+        let _answer = node.request_within(&json!({"request": "clear_quarantine", "node": victim}), PATIENCE);
+    }
 }
 
 /// Datagrams that node 1 refused for their tag.

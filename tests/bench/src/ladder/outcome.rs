@@ -28,8 +28,8 @@ pub struct Outcome {
     pub longest_arrival_gap_ns: u64,
     /// Latest run of any judge.
     pub judge_latest_ns: u64,
-    /// The removal of a node that was cut off under load.
-    pub removal: Removal,
+    /// The removal of a node that was cut off under load; `None` where nodes without a guard did not manage it.
+    pub removal: Option<Removal>,
     /// That the load was there.
     pub witness: Witness,
     /// Stops of a CPU that the probe saw.
@@ -41,15 +41,19 @@ impl Outcome {
     pub(super) fn line(&self) -> String {
         let counts = &self.verdicts.accusations;
         let intervals = self.longest_arrival_gap_ns as f64 / self.interval_ns as f64;
+        let removal = self.removal.as_ref().map_or_else(
+            || "no removal".to_owned(),
+            |removal| {
+                let (told, agreed) = (removal.detection_ns as f64 / 1e6, removal.agreement_ns as f64 / 1e6);
+                format!("removal told after {told:.2} ms, view {agreed:.2} ms after the verdict was due")
+            },
+        );
         format!(
-            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; removal told after \
-             {:.2} ms, view {:.2} ms after the verdict was due",
+            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; {removal}",
             counts.late,
             counts.removed,
             counts.quorum_lost,
             self.verdicts.over_stops.total(),
-            self.removal.detection_ns as f64 / 1e6,
-            self.removal.agreement_ns as f64 / 1e6,
         )
     }
 }
@@ -64,6 +68,9 @@ pub(super) fn print(outcomes: &[Outcome]) {
     for outcome in outcomes {
         let milliseconds = |ns: u64| format!("{:.2}", ns as f64 / 1e6);
         let microseconds = |ns: u64| format!("{:.0}", ns as f64 / 1e3);
+        let of_removal = |time: fn(&Removal) -> u64| {
+            outcome.removal.as_ref().map_or_else(|| "-".to_owned(), |it| milliseconds(time(it)))
+        };
         let counts = &outcome.verdicts.accusations;
         let note = if outcome.rung.is_judged() { "" } else { " (not judged)" };
         println!(
@@ -80,8 +87,8 @@ pub(super) fn print(outcomes: &[Outcome]) {
             microseconds(outcome.verdicts.error.p99_ns),
             microseconds(outcome.verdicts.error.max_ns),
             milliseconds(outcome.judge_latest_ns),
-            milliseconds(outcome.removal.detection_ns),
-            milliseconds(outcome.removal.agreement_ns),
+            of_removal(|removal| removal.detection_ns),
+            of_removal(|removal| removal.agreement_ns),
             milliseconds(outcome.witness.plain_gap_ns),
             outcome.witness.busy_percent,
         );

@@ -15,7 +15,7 @@ use heartbeat_tests::process::Node;
 
 /// The latest that the judge ever ran after its time.
 pub(super) fn judge_latest_ns(node: &Node) -> Result<u64> {
-    Ok(open::<JudgeRecord>(node, "JUDGE")?.get(&0, 0).context("JUDGE cannot be read")?.latest_ns)
+    Ok(open::<JudgeRecord>(node, "JUDGE_STATE")?.get(&0, 0).context("JUDGE_STATE cannot be read")?.latest_ns)
 }
 
 /// The longest time between two arrivals on any of these links.
