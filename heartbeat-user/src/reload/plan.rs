@@ -219,7 +219,7 @@ node = "alpha"
 
     #[test]
     fn the_same_file_changes_nothing() {
-        let plan = Files::new().plan("id = 1", "id = 1 # a comment").unwrap();
+        let plan = Files::new().plan("[local]", "# a comment\n[local]").unwrap();
         assert!(plan.changes.is_empty() && plan.staged.is_none() && !plan.keys, "{plan:?}");
     }
 
