@@ -1,6 +1,8 @@
 //! Real-time priority and locked memory for the reactor and the sender, and whether they were granted.
 
-use std::io;
+pub mod constraints;
+
+use std::{fs, io};
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
@@ -34,6 +36,35 @@ pub fn become_realtime(priority: u8) -> io::Result<()> {
 pub fn lock_memory() -> io::Result<()> {
     mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)?;
     Ok(())
+}
+
+/// Kept free of the heap's growth: what the program's threads allocate after its start comes from memory that is there.
+const HEAP_BYTES: usize = 4 * 1024 * 1024;
+
+/// More is refused (malloc.c: half of HEAP_MAX_SIZE, on machines with 64 bits).
+const LARGEST_MMAP_THRESHOLD: i32 = 32 * 1024 * 1024;
+
+/// Of /proc/self/oom_score_adj. Not -1000, which would hide a leak of this program until the machine stands still.
+const OUT_OF_MEMORY_SCORE: &str = "-900";
+
+/// Lets the heap grow now, and never shrink: giving memory back and asking for it again are page faults.
+pub fn prefault_heap() {
+    // SAFETY: plain calls that set parameters of the allocator; they cannot fail for these values.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD);
+    }
+    let mut heap = vec![0_u8; HEAP_BYTES];
+    heap.iter_mut().step_by(1024).for_each(|byte| *byte = 1);
+    std::hint::black_box(&mut heap);
+}
+
+/// Asks the kernel to end other processes first when memory runs out. Children inherit it.
+///
+/// # Errors
+/// EACCES without CAP_SYS_RESOURCE.
+pub fn survive_out_of_memory() -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE)
 }
 
 /// Touches the stack that the calling thread will need.

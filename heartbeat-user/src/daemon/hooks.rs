@@ -116,6 +116,10 @@ async fn run(call: &Call, limit: Duration) -> Result<(), String> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("cannot be started: {error}"))?;
+    // It has inherited that this program is the last to be ended when memory runs out. It may have ended already.
+    if let Some(id) = child.id() {
+        let _ordinary_again = std::fs::write(format!("/proc/{id}/oom_score_adj"), "0");
+    }
     if let Some(mut input) = child.stdin.take() {
         // A program that does not read its input is not wrong.
         let _unread = input.write_all(format!("{}\n", call.event).as_bytes()).await;
