@@ -21,6 +21,15 @@ pub struct Status {
     pub view: View,
     /// Where it is in a regroup.
     pub regroup: Regroup,
+    /// Removed nodes whose work may not be taken over yet.
+    #[serde(default)]
+    pub removals: Vec<Removal>,
+    /// The witness; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Witness>,
+    /// A configuration that waits to be installed; absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
     /// How heartbeats are received.
     pub dataplane: Dataplane,
     /// How heartbeats are sent.
@@ -73,6 +82,53 @@ pub struct View {
     pub quorate: bool,
     /// Time until the lease ends; 0 if it has.
     pub lease_left_ms: u64,
+    /// Who judges networks and lets nodes in: the lowest id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<u16>,
+    /// The lease has ended and may still be renewed: until then this node may not act.
+    #[serde(default)]
+    pub suspended: bool,
+    /// It was formed on an operator's word, without a majority.
+    #[serde(default)]
+    pub forced: bool,
+}
+
+/// A removed node whose work may not be taken over yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The node.
+    pub node: u16,
+    /// The incarnation that was removed.
+    pub incarnation: u64,
+    /// Time until 9008, unless somebody confirms that it is off.
+    pub safe_in_ms: u64,
+}
+
+/// The witness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// The newest epoch that was seen; absent before the first answer.
+    pub epoch: Option<u64>,
+    /// Who holds it; absent where nobody does, or nobody knows.
+    pub holder: Option<u16>,
+    /// Its vote counts for this node now.
+    pub counts: bool,
+    /// Operations that failed since the last success.
+    pub failures: u32,
+    /// Why the newest failed; absent where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// A configuration that waits until all members have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// Its digest, hexadecimal.
+    pub digest: String,
+    /// Members that have it, as far as this node knows.
+    pub ready: Vec<u16>,
+    /// What it waits for; empty where nothing stands in its way.
+    pub waits_for: String,
 }
 
 /// The regroup that goes on, or went on last.
@@ -142,6 +198,9 @@ pub struct Node {
     pub incarnation: u64,
     /// Whether its configuration is another one than this node's.
     pub config_differs: bool,
+    /// How long it is still kept out here for having been removed again and again; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine_left_s: Option<u64>,
 }
 
 /// A configured network.
@@ -155,6 +214,9 @@ pub struct Network {
     pub state: NetworkState,
     /// `internal`, `mixed` or `client`.
     pub role: String,
+    /// The leader, if the state is what it found; absent where it is what this node alone can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<u16>,
 }
 
 /// A node's attachment to a network.

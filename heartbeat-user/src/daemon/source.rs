@@ -1,6 +1,7 @@
 //! What the API shows: the records, the core's snapshot, and what the threads measure of themselves.
 
 mod links;
+mod membership;
 mod metrics;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 };
 
 use heartbeat_common::{records::CounterRecord, reject::Reject};
-use heartbeat_membership::{LinkState as CoreLinkState, NodeId, Snapshot, Stage as CoreStage};
+use heartbeat_membership::{LinkState as CoreLinkState, Snapshot};
 
 use super::{orders::Orders, tallies::Tallies};
 use crate::{
@@ -22,9 +23,8 @@ use crate::{
     record::{RecordCounts, RecordStatistics},
     sender::statistics::SenderStatistics,
     status::{
-        AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Interface, InterfaceState,
-        Judge, Link, LinkState, LocalNode, Mode as StatusMode, Network, NetworkState, Node, NodeState, Regroup, Sender,
-        Stage, Status, View,
+        AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Judge, Link, LinkState,
+        LocalNode, Mode as StatusMode, Regroup, Sender, Stage, Status, View,
     },
     why::{self, About, Why},
     witness::{Exchange, WitnessReport},
@@ -164,6 +164,12 @@ impl NodeSource {
         *self.staged.lock().unwrap_or_else(PoisonError::into_inner) = staged;
     }
 
+    /// What waited does not any more: the core refused it.
+    pub(super) fn drop_staged(&self, digest: &[u8; 32]) {
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        let _refused = staged.take_if(|config| config.digest() == *digest);
+    }
+
     /// All members have changed to what waited.
     pub(super) fn switch_config(&self, digest: &[u8; 32]) {
         let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,7 +216,7 @@ impl NodeSource {
     }
 
     pub(super) fn view_now(&self) -> View {
-        self.snapshot().as_ref().map(|snapshot| view(snapshot, &self.memory)).unwrap_or_default()
+        self.snapshot().as_ref().map(|snapshot| membership::view(snapshot, &self.memory)).unwrap_or_default()
     }
 
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
@@ -234,85 +240,6 @@ impl NodeSource {
         }
         links.sort_by_key(|link| link.peer);
         links
-    }
-
-    fn nodes(&self, snapshot: Option<&Snapshot>) -> Vec<Node> {
-        self.config()
-            .nodes
-            .iter()
-            .map(|node| {
-                let own = node.id == self.config().local.node;
-                let peer = snapshot.and_then(|snapshot| snapshot.peers.iter().find(|peer| peer.id.0 == node.id));
-                let member = snapshot
-                    .and_then(|snapshot| snapshot.membership.as_ref()?.view.as_ref())
-                    .is_some_and(|view| view.members.contains_key(&NodeId(node.id)));
-                let state = if member {
-                    NodeState::Up
-                } else if own || peer.is_some_and(|peer| peer.proven) {
-                    NodeState::Joining
-                } else {
-                    NodeState::Down
-                };
-                Node {
-                    id: node.id,
-                    name: node.name.clone(),
-                    state,
-                    votes: node.votes,
-                    incarnation: if own {
-                        self.memory.node.read(0).map_or(0, |record| record.incarnation)
-                    } else {
-                        peer.and_then(|peer| peer.accepted).map_or(0, |incarnation| incarnation.0)
-                    },
-                    config_differs: peer.is_some_and(|peer| peer.config_differs),
-                }
-            })
-            .collect()
-    }
-
-    /// What this node alone can tell: who hears whom elsewhere takes the whole cluster to find out.
-    fn networks_status(&self, links: &[Link]) -> Vec<Network> {
-        self.config()
-            .networks
-            .iter()
-            .map(|network| {
-                let on_it = || links.iter().filter(|link| link.network == network.name);
-                let up = on_it().filter(|link| link.state == LinkState::Up).count();
-                let state = if !self.attachments.iter().any(|(id, _)| *id == network.id) {
-                    NetworkState::Unavailable
-                } else if up == on_it().count() {
-                    NetworkState::Up
-                } else if up == 0 {
-                    NetworkState::Down
-                } else {
-                    NetworkState::Partitioned
-                };
-                Network { id: network.id, name: network.name.clone(), state, role: network.role.as_str().to_owned() }
-            })
-            .collect()
-    }
-
-    fn interfaces(&self, links: &[Link]) -> Vec<Interface> {
-        let mut interfaces = Vec::new();
-        for node in &self.config().nodes {
-            for (network, address) in &node.addresses {
-                let Some(name) = self.networks.get(network) else { continue };
-                let mut heard = links.iter().filter(|link| {
-                    link.network == *name && (node.id == self.config().local.node || link.peer == node.id)
-                });
-                let state = if heard.any(|link| link.state == LinkState::Up) {
-                    InterfaceState::Up
-                } else {
-                    InterfaceState::Unreachable
-                };
-                interfaces.push(Interface {
-                    node: node.id,
-                    network: name.clone(),
-                    state,
-                    address: address.to_string(),
-                });
-            }
-        }
-        interfaces
     }
 
     fn counters(&self, kernel: &CounterRecord, snapshot: Option<&Snapshot>) -> BTreeMap<String, u64> {
@@ -399,13 +326,16 @@ impl api::Source for NodeSource {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 config_digest: hex::encode(self.config().digest()),
             },
-            view: snapshot.as_ref().map(|snapshot| view(snapshot, &self.memory)).unwrap_or_default(),
-            regroup: snapshot.as_ref().map_or(Regroup { stage: Stage::Stabilized, sequence: 0 }, regroup),
+            view: snapshot.as_ref().map(|snapshot| membership::view(snapshot, &self.memory)).unwrap_or_default(),
+            regroup: snapshot.as_ref().map_or(Regroup { stage: Stage::Stabilized, sequence: 0 }, membership::regroup),
             dataplane: self.dataplane(&counters),
             sender: self.sender(),
             nodes: self.nodes(snapshot.as_ref()),
-            networks: self.networks_status(&links),
-            interfaces: self.interfaces(&links),
+            removals: snapshot.as_ref().map(membership::removals).unwrap_or_default(),
+            witness: self.witness_status(snapshot.as_ref()),
+            staged: snapshot.as_ref().and_then(membership::staged),
+            networks: self.networks_status(snapshot.as_ref(), &links),
+            interfaces: self.interfaces(snapshot.as_ref(), &links),
             links,
             rejects: Reject::ALL
                 .into_iter()
@@ -449,33 +379,6 @@ impl api::Source for NodeSource {
     async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {
         self.carry_out(operation, caller).await
     }
-}
-
-/// The view, with the lease as it stands in NODE: a snapshot does not follow every renewal.
-fn view(snapshot: &Snapshot, memory: &Memory) -> View {
-    let Some(membership) = &snapshot.membership else { return View::default() };
-    let Some(view) = &membership.view else { return View::default() };
-    let end_ns = memory.node.read(0).map_or(0, |node| node.lease_end_ns);
-    let left_ns = end_ns.saturating_sub(clock::boottime_ns());
-    View {
-        number: view.id.number,
-        members: view.members.keys().map(|node| node.0).collect(),
-        quorate: membership.quorate && left_ns > 0,
-        lease_left_ms: left_ns / 1_000_000,
-    }
-}
-
-fn regroup(snapshot: &Snapshot) -> Regroup {
-    let Some(membership) = &snapshot.membership else { return Regroup { stage: Stage::Stabilized, sequence: 0 } };
-    let stage = match membership.stage {
-        CoreStage::Activate => Stage::Activate,
-        CoreStage::Closing => Stage::Closing,
-        CoreStage::Pruning => Stage::Pruning,
-        CoreStage::Cleanup1 => Stage::CleanupOne,
-        CoreStage::Cleanup2 => Stage::CleanupTwo,
-        CoreStage::Stabilized => Stage::Stabilized,
-    };
-    Regroup { stage, sequence: membership.sequence }
 }
 
 fn status_mode(mode: Mode) -> StatusMode {

@@ -22,6 +22,8 @@ impl Status {
         };
         let quorate = if self.view.quorate {
             paint("quorate", Colour::Good) + &format!(", lease for {} ms", self.view.lease_left_ms)
+        } else if self.view.suspended {
+            paint("suspended: its lease has ended", Colour::Bad)
         } else {
             paint("not quorate", Colour::Bad)
         };
@@ -56,6 +58,7 @@ impl Status {
             self.sender.engine.as_str(),
             milliseconds(self.sender.longest_gap_ns),
         );
+        self.write_membership(&mut text, &paint);
         if let Some(reason) = &self.dataplane.degraded {
             let _ = writeln!(text, "           {}", paint(reason, Colour::Notable));
         }
@@ -85,16 +88,50 @@ impl Status {
         text
     }
 
+    /// What is not always so: who leads, removals that are not safe yet, the witness, a configuration that waits.
+    fn write_membership(&self, text: &mut String, paint: &dyn Fn(&str, Colour) -> String) {
+        // Writing to a String cannot fail.
+        if let Some(leader) = self.view.leader {
+            let forced = if self.view.forced {
+                paint("; formed by force, without a majority", Colour::Notable)
+            } else {
+                String::new()
+            };
+            let _ = writeln!(text, "           led by {}{forced}", self.node_name(leader));
+        }
+        for removal in &self.removals {
+            let (seconds, tenths) = (removal.safe_in_ms / 1_000, removal.safe_in_ms / 100 % 10);
+            let line = format!("{}: its work may be taken over in {seconds}.{tenths} s", self.node_name(removal.node));
+            let _ = writeln!(text, "removed    {}", paint(&line, Colour::Notable));
+        }
+        if let Some(witness) = &self.witness {
+            let epoch = witness.epoch.map_or_else(|| "not seen yet".to_owned(), |epoch| format!("epoch {epoch}"));
+            let holder = witness.holder.map_or("nobody that is known", |holder| self.node_name(holder));
+            let counts = if witness.counts { "its vote counts here" } else { "its vote does not count here" };
+            let error = witness.last_error.as_ref().map(|error| paint(&format!("; {error}"), Colour::Bad));
+            let _ = writeln!(text, "witness    {epoch}, held by {holder}; {counts}{}", error.unwrap_or_default());
+        }
+        if let Some(staged) = &self.staged {
+            let ready: Vec<&str> = staged.ready.iter().map(|node| self.node_name(*node)).collect();
+            let digest = staged.digest.get(..16).unwrap_or(&staged.digest);
+            let waits =
+                if staged.waits_for.is_empty() { String::new() } else { format!("; waits: {}", staged.waits_for) };
+            let line = format!("{digest}, on {}{waits}", ready.join(", "));
+            let _ = writeln!(text, "staged     {}", paint(&line, Colour::Notable));
+        }
+    }
+
     /// All nodes.
     #[must_use]
     pub fn nodes_table(&self) -> Table {
         let mut table = Table::new(&[">ID", "NAME", "STATE", ">VOTES", ">INCARNATION", "NOTE"]);
         for node in &self.nodes {
             let incarnation = if node.incarnation == 0 { "-".to_owned() } else { node.incarnation.to_string() };
-            let note = match (node.id == self.node.id, node.config_differs) {
-                (true, _) => plain("this node"),
-                (false, true) => ("other configuration".to_owned(), Colour::Bad),
-                (false, false) => plain(""),
+            let note = match (node.quarantine_left_s, node.config_differs) {
+                _ if node.id == self.node.id => plain("this node"),
+                (Some(seconds), _) => (format!("for {} min", seconds.div_ceil(60)), Colour::Bad),
+                (None, true) => ("other configuration".to_owned(), Colour::Bad),
+                (None, false) => plain(""),
             };
             table.row([
                 plain(node.id),

@@ -28,7 +28,10 @@ pub(crate) fn example() -> Status {
             version: "0.1.0".to_owned(),
             config_digest: "00".repeat(32),
         },
-        view: View { number: 5, members: vec![1, 2], quorate: true, lease_left_ms: 10_200 },
+        view: View { number: 5, members: vec![1, 2], quorate: true, lease_left_ms: 10_200, ..View::default() },
+        removals: Vec::new(),
+        witness: None,
+        staged: None,
         regroup: Regroup { stage: Stage::Stabilized, sequence: 9 },
         dataplane: Dataplane {
             mode: Mode::Native,
@@ -50,12 +53,14 @@ pub(crate) fn example() -> Status {
             votes: 1,
             incarnation: 1_700_000_000_000_000_001,
             config_differs: false,
+            quarantine_left_s: None,
         }],
         networks: vec![Network {
             id: 1,
             name: "private".to_owned(),
             state: NetworkState::Up,
             role: "internal".to_owned(),
+            judged_by: None,
         }],
         interfaces: vec![Interface {
             node: 2,
@@ -176,6 +181,35 @@ fn tables_fit_a_terminal() {
                 assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
             }
         }
+    }
+}
+
+#[test]
+fn what_is_out_of_the_ordinary_has_a_line_of_its_own() {
+    let ordinary = example().overview(false);
+    let mut status = example();
+    status.view = View { suspended: true, forced: true, quorate: false, leader: Some(2), ..status.view };
+    status.removals = vec![Removal { node: 2, incarnation: 7, safe_in_ms: 12_345 }];
+    let last_error = Some("stale file handle".to_owned());
+    status.witness = Some(Witness { epoch: Some(4), holder: Some(2), counts: false, failures: 3, last_error });
+    let waits_for = "node 3 has another file".to_owned();
+    status.staged = Some(Staged { digest: "ab".repeat(32), ready: vec![2], waits_for });
+    status.nodes[0].state = NodeState::Quarantined;
+    status.nodes[0].quarantine_left_s = Some(4_200);
+    status.recording.last_error = Some("no space left".to_owned());
+    let text = status.overview(false);
+    for words in [
+        "suspended",
+        "formed by force",
+        "led by bravo",
+        "removed    bravo: its work may be taken over in 12.3 s",
+        "witness    epoch 4, held by bravo; its vote does not count here; stale file handle",
+        "staged     abababababababab, on bravo; waits: node 3 has another file",
+        "for 70 min",
+        "recording  the core is not recorded: no space left",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in\n{text}");
+        assert!(!ordinary.contains(words), "{words:?} is in\n{ordinary}");
     }
 }
 
