@@ -2,6 +2,7 @@
 //!
 //! Nothing on this path allocates, logs, takes a lock or touches a file.
 
+pub mod change;
 mod heartbeat;
 pub mod statistics;
 
@@ -16,14 +17,13 @@ use std::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        eventfd::{EfdFlags, EventFd},
         time::TimeSpec,
         timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
     },
 };
 
 pub use self::heartbeat::Lane;
-use self::statistics::SenderStatistics;
+use self::{change::Changes, statistics::SenderStatistics};
 use crate::{clock, control::Signer, dataplane::memory::Memory, realtime};
 
 /// Pause after a failed wait: well below the shortest interval.
@@ -47,7 +47,8 @@ pub struct Setup {
 pub struct Sender {
     /// What it measures of itself.
     pub statistics: Arc<SenderStatistics>,
-    stop: Arc<EventFd>,
+    /// What it shall do otherwise.
+    pub changes: Arc<Changes>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,25 +59,20 @@ impl Sender {
     /// When the kernel gives no timer, event descriptor or thread.
     pub fn start(setup: Setup) -> io::Result<Self> {
         let statistics = Arc::new(SenderStatistics::default());
-        let stop = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let changes = Arc::new(Changes::new()?);
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         let first_ns = clock::monotonic_ns() + 1;
-        let expiration = Expiration::IntervalDelayed(
-            TimeSpec::from_duration(Duration::from_nanos(first_ns)),
-            TimeSpec::from_duration(Duration::from_nanos(setup.interval_ns)),
-        );
-        timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        arm(&timer, first_ns, setup.interval_ns)?;
         let thread = Builder::new().name("heartbeat-send".to_owned()).spawn({
-            let (statistics, stop) = (Arc::clone(&statistics), Arc::clone(&stop));
-            move || run(setup, &timer, first_ns, &stop, &statistics)
+            let (statistics, changes) = (Arc::clone(&statistics), Arc::clone(&changes));
+            move || run(setup, &timer, first_ns, &changes, &statistics)
         })?;
-        Ok(Self { statistics, stop, thread: Some(thread) })
+        Ok(Self { statistics, changes, thread: Some(thread) })
     }
 
     /// Stops at once: after this no heartbeat leaves.
     pub fn stop(&mut self) {
-        // The counter of the descriptor cannot overflow by one.
-        let _woken = self.stop.write(1);
+        self.changes.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been reported by the panic hook; there is nothing left to stop.
             let _ended = thread.join();
@@ -90,22 +86,35 @@ impl Drop for Sender {
     }
 }
 
-fn run(mut setup: Setup, timer: &TimerFd, first_ns: u64, stop: &EventFd, statistics: &SenderStatistics) {
+fn run(mut setup: Setup, timer: &TimerFd, first_ns: u64, changes: &Changes, statistics: &SenderStatistics) {
     realtime::prefault_stack();
     statistics.set_realtime(setup.priority, realtime::become_realtime(setup.priority).is_ok());
     let mut due_ns = first_ns;
     loop {
         let mut descriptors =
-            [PollFd::new(timer.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+            [PollFd::new(timer.as_fd(), PollFlags::POLLIN), PollFd::new(changes.wake_fd(), PollFlags::POLLIN)];
         if poll(&mut descriptors, PollTimeout::NONE).is_err() {
             // Interrupted, or the kernel is short of memory: look again soon, but never spin above everybody else.
             statistics.count_wait_failure();
             std::thread::sleep(WAIT_AGAIN);
             continue;
         }
-        let [timer_fd, stop_fd] = &descriptors;
-        if stop_fd.any().unwrap_or(true) {
-            return;
+        let [timer_fd, changes_fd] = &descriptors;
+        if changes_fd.any().unwrap_or(true) {
+            if changes.stopping() {
+                return;
+            }
+            let before_ns = setup.interval_ns;
+            changes.take(&mut setup);
+            if setup.interval_ns != before_ns {
+                // One new interval behind the last round, which may be at once.
+                let next_ns = due_ns.saturating_sub(before_ns).saturating_add(setup.interval_ns);
+                due_ns = next_ns.max(clock::monotonic_ns() + 1);
+                if arm(timer, due_ns, setup.interval_ns).is_err() {
+                    statistics.count_wait_failure();
+                }
+                continue;
+            }
         }
         if !timer_fd.any().unwrap_or(false) {
             continue;
@@ -121,6 +130,12 @@ fn run(mut setup: Setup, timer: &TimerFd, first_ns: u64, stop: &EventFd, statist
             statistics.record_sent(&sent);
         }
     }
+}
+
+fn arm(timer: &TimerFd, first_ns: u64, interval_ns: u64) -> nix::Result<()> {
+    let time = |nanoseconds| TimeSpec::from_duration(Duration::from_nanos(nanoseconds));
+    let expiration = Expiration::IntervalDelayed(time(first_ns), time(interval_ns));
+    timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)
 }
 
 fn read_expirations(timer: &TimerFd) -> Option<u64> {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use heartbeat_common::reject::Reject;
+use heartbeat_membership::Detail;
 use tokio::time::MissedTickBehavior;
 
 use super::{
@@ -77,6 +78,9 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
         while let Some(report) = reactor.mailbox.next_report() {
             match report {
                 Report::Event(event) => {
+                    if let Detail::Staged { staged, refused: Some(_), .. } = &event.detail {
+                        source.drop_staged(&staged.0);
+                    }
                     if let Some(draft) = stalls.pass(draft(&event, source.networks())) {
                         hooks.event(&source.hooks(), &announce(source.log(), draft));
                     }

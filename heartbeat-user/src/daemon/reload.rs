@@ -85,7 +85,7 @@ impl Reloader {
         let staged_before = source.staged_digest();
         let staged_now = plan.staged.as_ref().map(Config::digest);
         let staging = match &plan.staged {
-            Some(config) if staged_now != staged_before => Some(Some(self.staging(config)?)),
+            Some(config) if staged_now != staged_before => Some(Some(self.staging(&current, config)?)),
             None if staged_before.is_some() => Some(None),
             Some(_) | None => None,
         };
@@ -123,12 +123,14 @@ impl Reloader {
         Ok(config)
     }
 
-    fn staging(&self, config: &Config) -> Result<Staging> {
+    fn staging(&self, current: &Config, config: &Config) -> Result<Staging> {
         let core = Staged {
             config: core_config::core_config(config),
             arbiter: membership::arbiter(config)?,
             record_lease_ns: config.quorum.record_lease_ns,
         };
+        core.check(&core_config::core_config(current), membership::arbiter(current)?)
+            .context("what all nodes must agree on changes too much at once")?;
         let shared = SharedPart::new(config, &self.sockets, self.links);
         Ok(Staging { core: Box::new(core), shared: Box::new(shared), sender: Arc::clone(&self.sender) })
     }
