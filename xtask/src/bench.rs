@@ -31,6 +31,8 @@ enum What {
     Detect,
     /// False verdicts, gaps and reactions under load after load
     Ladder,
+    /// From 10 to 1,000 peers
+    Scale,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -44,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Throughput => "throughput",
         What::Detect => "detect",
         What::Ladder => "ladder",
+        What::Scale => "scale",
     };
     let mut bench = match program.to_str() {
         Some(program) => privileged(program),

@@ -17,6 +17,7 @@ mod programs;
 mod receiver;
 mod removal;
 mod report;
+mod scale;
 mod scene;
 mod soak;
 mod throughput;
@@ -37,6 +38,7 @@ enum Command {
     Cost(cost::Arguments),
     Detect(detect::Arguments),
     Ladder(ladder::Arguments),
+    Scale(scale::Arguments),
     Throughput(throughput::Arguments),
 }
 
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Cost(arguments) => cost::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
+        Command::Scale(arguments) => scale::run(&arguments),
         Command::Throughput(arguments) => throughput::run(&arguments),
     };
     match result {

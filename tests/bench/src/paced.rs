@@ -1,4 +1,4 @@
-//! A sender in userspace that beats for many nodes at once: every millisecond a tenth of them, on each network.
+//! A sender in userspace that beats for many nodes at once: every millisecond some of them, on each network.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,11 +16,8 @@ use crate::{
     packet::PacketSocket,
 };
 
-/// Between two beats of a node.
-pub(crate) const INTERVAL_NS: u64 = 10_000_000;
 /// Between two groups of nodes.
 const TICK_NS: u64 = 1_000_000;
-const GROUPS: usize = 10;
 /// As heartbeat's own sender: above the threads of interrupts.
 const PRIORITY: Priority = Priority::Fifo(60);
 
@@ -37,10 +34,12 @@ pub(crate) struct Sending {
     pub(crate) late_groups: u64,
 }
 
-/// Sends for `peers` on all `wires`, whose sending ends are in the namespace of this thread, until `stop`.
-pub(crate) fn send(wires: &[Wire], peers: &[u16], stop: &AtomicBool) -> Result<Sending> {
+/// Sends for `peers` on all `wires`, whose sending ends are in the namespace of this thread, once in each interval until
+/// `stop`.
+pub(crate) fn send(wires: &[Wire], peers: &[u16], interval_ns: u64, stop: &AtomicBool) -> Result<Sending> {
     cpu::pin(THIS_THREAD, GENERATOR_CPU)?;
     cpu::schedule(THIS_THREAD, PRIORITY)?;
+    let groups = usize::try_from(interval_ns / TICK_NS)?.max(1);
     let mut lines = wires.iter().map(|wire| Line::open(wire, peers)).collect::<Result<Vec<_>>>()?;
     let mut sending = Sending::default();
     let start_ns = clock::monotonic_ns() + TICK_NS;
@@ -55,10 +54,10 @@ pub(crate) fn send(wires: &[Wire], peers: &[u16], stop: &AtomicBool) -> Result<S
         }
         let late_ns = clock::monotonic_ns().saturating_sub(due_ns);
         sending.latest_ns = sending.latest_ns.max(late_ns);
-        sending.late_groups += u64::from(late_ns > INTERVAL_NS / 8);
-        let group = usize::try_from(tick).unwrap_or(0) % GROUPS;
+        sending.late_groups += u64::from(late_ns > interval_ns / 8);
+        let group = usize::try_from(tick).unwrap_or(0) % groups;
         for line in &mut lines {
-            line.beat(group, &mut sending)?;
+            line.beat(group, groups, &mut sending)?;
         }
     }
     Ok(sending)
@@ -78,14 +77,17 @@ impl Line {
     }
 
     /// One heartbeat of every node of the group.
-    fn beat(&mut self, group: usize, sending: &mut Sending) -> Result<()> {
-        let share = self.beats.len().div_ceil(GROUPS);
+    fn beat(&mut self, group: usize, groups: usize, sending: &mut Sending) -> Result<()> {
+        let share = self.beats.len().div_ceil(groups);
         let sent_ns = clock::monotonic_ns();
         let mut frames: Vec<[u8; frames::LENGTH]> = Vec::with_capacity(share);
         for beat in self.beats.iter_mut().skip(group * share).take(share) {
             beat.sequence += 1;
             beat.sent_ns = sent_ns;
             frames.push(frames::heartbeat(MAC, *beat));
+        }
+        if frames.is_empty() {
+            return Ok(());
         }
         let count = u64::try_from(frames.len())?;
         let taken = self.socket.send(&mut frames)?;

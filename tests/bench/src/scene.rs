@@ -29,9 +29,10 @@ pub(crate) const KEY_SLOT: u8 = 1;
 /// The key; it protects nothing.
 pub(crate) const KEY: [u8; 16] = *b"benchmark key 01";
 
-/// Address of a node on a network: 10.77.network.node.
+/// Address of a node on a network: 10.77.network.node, and 10.78, 10.79, ... where the node's number does not fit.
 pub(crate) fn address(node: u16, network: u8) -> [u8; 4] {
-    [10, 77, network, node.to_le_bytes()[0]]
+    let [low, high] = node.to_le_bytes();
+    [10, 77 + high, network, low]
 }
 
 /// As the records hold it.

@@ -1,4 +1,4 @@
-//! A node with 200 peers at 10 ms on two networks: is anything lost behind XDP, is anybody called late, what does it cost?
+//! A node with many peers on two networks: is anything lost behind XDP, is anybody called late, what does it cost?
 
 mod report;
 mod usage;
@@ -20,7 +20,7 @@ use aya::{
 use heartbeat_common::{
     ids,
     notice::{NOTICE_LATE, NOTICE_LOCAL_STALL, NOTICE_RESTORED, NOTICE_SILENT, Notice},
-    records::{ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, RejectRecord},
+    records::{ACTIVE_COUNTING, ACTIVE_LAST, ActiveRecord, CounterRecord, RejectRecord},
 };
 use heartbeat_user::{
     clock,
@@ -37,16 +37,39 @@ use crate::{
     scene,
 };
 
-const PEERS: u16 = 200;
-const NETWORKS: u8 = 2;
+/// Networks of the node.
+pub(crate) const NETWORKS: u8 = 2;
 /// How often the ring is emptied: it holds some 2,700 notices, more than all links can bring at once.
 const DRAIN: Duration = Duration::from_millis(50);
 /// How long it may take until every link has been heard once.
 const START: Duration = Duration::from_secs(5);
 
-/// Runs it for `seconds`.
-pub(crate) fn measure(seconds: u64) -> Result<Report> {
-    let peers: Vec<u16> = (scene::FIRST_PEER..scene::FIRST_PEER + PEERS).collect();
+/// Who beats, how often, and for how long it is watched.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Crowd {
+    /// Peers of the node under test.
+    pub(crate) peers: u16,
+    /// Between two heartbeats of a peer on a network, nanoseconds.
+    pub(crate) interval_ns: u64,
+    /// Seconds.
+    pub(crate) seconds: u64,
+}
+
+impl Crowd {
+    /// The same for another time.
+    pub(crate) fn lasting(self, seconds: u64) -> Self {
+        Self { seconds, ..self }
+    }
+
+    /// The links that the node has.
+    pub(crate) fn links(&self) -> usize {
+        usize::from(self.peers) * usize::from(NETWORKS)
+    }
+}
+
+/// Runs it.
+pub(crate) fn measure(crowd: Crowd) -> Result<Report> {
+    let peers: Vec<u16> = (scene::FIRST_PEER..scene::FIRST_PEER + crowd.peers).collect();
     let wires = (1..=NETWORKS).map(Wire::lay).collect::<Result<Vec<_>>>()?;
     let interfaces = wires.iter().map(Wire::receiver_index).collect::<Result<Vec<_>>>()?;
     let (mut kernel, memory) = scene::load(&peers, &interfaces, clock::monotonic_ns())?;
@@ -56,7 +79,7 @@ pub(crate) fn measure(seconds: u64) -> Result<Report> {
         program.attach_to_if_index(*interface, XdpMode::Driver).context("XDP cannot be attached")?;
     }
     let active = active(&peers);
-    kernel.set_judging(&scene::timing(paced::INTERVAL_NS, active.len() as u64), &active)?;
+    kernel.set_judging(&scene::timing(crowd.interval_ns, active.len() as u64), &active)?;
     let counts = kernel.take_counts()?;
     let mut ring = kernel.take_ring()?;
 
@@ -73,13 +96,13 @@ pub(crate) fn measure(seconds: u64) -> Result<Report> {
                 return Ok(Sending::default());
             }
             bring_up(wires)?;
-            paced::send(wires, peers, stop)
+            paced::send(wires, peers, crowd.interval_ns, stop)
         });
         let observed = (|| {
             let thread = sender_thread.recv().context("the generator did not start")?;
             wires.iter().try_for_each(|wire| wire.give_sender_to(thread))?;
             go.send(()).context("the generator ended")?;
-            observe(&mut kernel, &mut ring, active.len(), Duration::from_secs(seconds))
+            observe(&mut kernel, &mut ring, active.len(), Duration::from_secs(crowd.seconds))
         })();
         stop.store(true, Ordering::Relaxed);
         drop(go);
@@ -88,9 +111,10 @@ pub(crate) fn measure(seconds: u64) -> Result<Report> {
         Ok(Outcome { sending, verdicts, gaps, usage })
     })?;
     let (mut rejects, counters) = counts.read()?;
+    let map_bytes = usage::map_bytes()?;
     let run = usage::program_runs(&kernel.receiver()?.fd()?)?;
     drop(stats);
-    Ok(outcome.report(seconds, &memory, &mut rejects, counters.accepted, counters.contended, run))
+    Ok(outcome.report(crowd, &memory, &mut rejects, counters, run, map_bytes))
 }
 
 struct Outcome {
@@ -103,12 +127,12 @@ struct Outcome {
 impl Outcome {
     fn report(
         self,
-        seconds: u64,
+        crowd: Crowd,
         memory: &Memory,
         rejects: &mut RejectRecord,
-        accepted: u64,
-        contended: u64,
+        counters: CounterRecord,
         run: usage::ProgramRuns,
+        map_bytes: u64,
     ) -> Report {
         let records = (0..u32::try_from(memory.links.len()).unwrap_or(0)).filter_map(|link| memory.links.read(link));
         let (mut lost, mut reordered) = (0, 0);
@@ -117,12 +141,14 @@ impl Outcome {
             reordered += record.reordered;
         }
         Report {
-            seconds,
+            crowd,
             sending: self.sending,
             reached_xdp: run.count,
-            accepted,
+            accepted: counters.accepted,
             rejected: rejects.counters().iter().sum(),
-            contended,
+            contended: counters.contended,
+            ring_full: counters.ring_full,
+            map_bytes,
             lost,
             reordered,
             nanoseconds_per_run: run.nanoseconds as f64 / run.count.max(1) as f64,

@@ -10,6 +10,9 @@ use crate::{
     soak,
 };
 
+/// 200 peers at 10 ms.
+const CROWD: soak::Crowd = soak::Crowd { peers: 200, interval_ns: 10_000_000, seconds: 0 };
+
 /// Accepted heartbeats per second over veth, and a node with 200 peers.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -37,7 +40,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(rates) = &rates {
         rates.print();
     }
-    let soak = if arguments.soak_seconds > 0 { Some(soak::measure(arguments.soak_seconds)?) } else { None };
+    let soak =
+        if arguments.soak_seconds > 0 { Some(soak::measure(CROWD.lasting(arguments.soak_seconds))?) } else { None };
     if let Some(soak) = &soak {
         soak.print();
     }

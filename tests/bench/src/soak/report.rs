@@ -6,7 +6,7 @@ use heartbeat_common::{
 };
 use serde::{Serialize, Serializer};
 
-use super::usage::Usage;
+use super::{Crowd, NETWORKS, usage::Usage};
 use crate::{
     paced::Sending,
     probe::{self, Gap},
@@ -40,7 +40,7 @@ impl Verdict {
 /// The numbers.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    pub(super) seconds: u64,
+    pub(crate) crowd: Crowd,
     pub(super) sending: Sending,
     /// Runs of the program.
     pub(super) reached_xdp: u64,
@@ -50,6 +50,10 @@ pub(crate) struct Report {
     /// Sequence numbers that the link records miss.
     pub(super) lost: u64,
     pub(super) reordered: u64,
+    /// Records of state changes that did not fit the ring.
+    pub(super) ring_full: u64,
+    /// Memory of all maps of this process.
+    pub(crate) map_bytes: u64,
     pub(super) nanoseconds_per_run: f64,
     #[serde(serialize_with = "judge")]
     pub(super) judge: Option<JudgeRecord>,
@@ -65,8 +69,9 @@ fn judge<S: Serializer>(judge: &Option<JudgeRecord>, serializer: S) -> Result<S:
 impl Report {
     /// Prints to stdout.
     pub(crate) fn print(&self) {
-        let Self { seconds, sending, reached_xdp, accepted, rejected, contended, lost, reordered, .. } = self;
-        println!("\n200 peers at 10 ms on 2 networks, {seconds} s\n");
+        let Self { crowd, sending, reached_xdp, accepted, rejected, contended, lost, reordered, .. } = self;
+        let Crowd { peers, interval_ns, seconds } = crowd;
+        println!("\n{peers} peers at {} ms on {NETWORKS} networks, {seconds} s\n", interval_ns / 1_000_000);
         println!("| | |\n|---|---|");
         println!("| sent | {} ({} refused by the sending end) |", sending.sent, sending.refused);
         println!("| runs of the XDP program | {reached_xdp} |");
@@ -92,15 +97,25 @@ impl Report {
             self.gaps.len()
         );
         println!(
-            "| groups sent more than 1.25 ms late, latest | {}, {:.1} ms |",
+            "| groups sent more than an eighth of an interval late, latest | {}, {:.1} ms |",
             sending.late_groups,
             sending.latest_ns as f64 / 1e6
         );
         if let Some(judge) = &self.judge {
-            println!("| scans of 400 links, latest | {}, {:.2} ms |", judge.scans, judge.latest_ns as f64 / 1e6);
+            println!(
+                "| scans of {} links, latest | {}, {:.2} ms |",
+                crowd.links(),
+                judge.scans,
+                judge.latest_ns as f64 / 1e6
+            );
         }
         let Usage { busy, softirq, steal } = self.usage;
         println!("| program, ns a run, share of one CPU | {:.0}, {:.2} % |", self.nanoseconds_per_run, self.share());
+        let mebibytes = self.map_bytes as f64 / f64::from(1 << 20);
+        println!(
+            "| memory of the maps, MiB; records that the ring had no room for | {mebibytes:.1}; {} |",
+            self.ring_full
+        );
         println!("| whole machine, % of one CPU: busy, softirq, steal | {busy:.1}, {softirq:.1}, {steal:.1} |");
         // A local stall shorter than the probe's threshold is the judge's business, and no mistake.
         let accusations = self.verdicts.iter().filter(|verdict| verdict.what != "local stall");
@@ -109,9 +124,40 @@ impl Report {
         }
     }
 
+    /// Heartbeats that reached the program and were not accepted.
+    pub(crate) fn lost_behind_xdp(&self) -> u64 {
+        self.reached_xdp.saturating_sub(self.accepted)
+    }
+
+    /// Verdicts against peers that beat, no stop of a CPU in between.
+    pub(crate) fn accusations(&self) -> usize {
+        self.verdicts.iter().filter(|verdict| verdict.what != "local stall" && !verdict.explained).count()
+    }
+
+    /// Row of a table of many crowds.
+    pub(crate) fn row(&self) -> String {
+        let judge_ms = self.judge.as_ref().map_or(0.0, |judge| judge.latest_ns as f64 / 1e6);
+        let over_stops =
+            self.verdicts.iter().filter(|verdict| verdict.what != "local stall" && verdict.explained).count();
+        format!(
+            "| {} | {} | {:.0} | {} | {} | {} | {over_stops} | {} | {:.0} | {:.2} | {:.1} | {judge_ms:.2} | {:.1} |",
+            self.crowd.peers,
+            self.crowd.interval_ns / 1_000_000,
+            self.reached_xdp as f64 / self.crowd.seconds.max(1) as f64,
+            self.reached_xdp,
+            self.lost_behind_xdp(),
+            self.accusations(),
+            self.ring_full,
+            self.nanoseconds_per_run,
+            self.share(),
+            self.usage.softirq,
+            self.map_bytes as f64 / f64::from(1 << 20),
+        )
+    }
+
     /// Percent of one CPU in the program.
-    fn share(&self) -> f64 {
-        let per_second = self.reached_xdp as f64 / self.seconds.max(1) as f64;
+    pub(crate) fn share(&self) -> f64 {
+        let per_second = self.reached_xdp as f64 / self.crowd.seconds.max(1) as f64;
         per_second * self.nanoseconds_per_run / 1e9 * 100.0
     }
 }

@@ -1,6 +1,7 @@
 //! What it takes: run time of the program, and the CPUs' time as the kernel accounts for it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::fd::{AsFd, AsRawFd as _},
     time::Duration,
@@ -26,6 +27,24 @@ pub(super) fn program_runs(program: &impl AsFd) -> Result<ProgramRuns> {
             .with_context(|| format!("{path} has no {name}"))
     };
     Ok(ProgramRuns { count: field("run_cnt:")?, nanoseconds: field("run_time_ns:")? })
+}
+
+/// Memory of all maps that this process has open, as the kernel accounts for it.
+pub(super) fn map_bytes() -> Result<u64> {
+    let mut sum = 0;
+    let mut seen = BTreeSet::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").context("cannot list descriptors")? {
+        // A descriptor that has been closed meanwhile is none of ours.
+        let Ok(text) = fs::read_to_string(entry.context("cannot list descriptors")?.path()) else { continue };
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        // Several descriptors may stand for one map.
+        if let (Some(bytes), Some(id)) = (field("memlock:"), field("map_id:"))
+            && seen.insert(id)
+        {
+            sum += bytes;
+        }
+    }
+    Ok(sum)
 }
 
 /// Ticks of all CPUs, from /proc/stat.
