@@ -11,6 +11,9 @@ use crate::{
     window::{Position, Window},
 };
 
+/// How far a stamp may lie before the moment of its arrival: those of sockets are converted from another clock.
+const STAMP_ERROR_NS: u64 = 1_000_000;
+
 /// What the heartbeat turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accounted {
@@ -121,7 +124,10 @@ fn newest(
         link.controller_beat = heartbeat.controller_beat;
         link.flags = u32::from(heartbeat.flags);
     }
-    if heartbeat.echo_sent_ns > link.echo_sent_ns {
+    // Of before this machine was started anew, on a clock that has begun again: it would hide what is sent now until the
+    // clock has come as far once more.
+    let possible = heartbeat.echo_sent_ns <= stamp_ns.saturating_add(STAMP_ERROR_NS);
+    if heartbeat.echo_sent_ns > link.echo_sent_ns && possible {
         link.echo_sent_ns = heartbeat.echo_sent_ns;
         link.echo_hold_us = heartbeat.echo_hold_us;
         link.echo_stamp_ns = stamp_ns;

@@ -31,6 +31,11 @@ pub struct Settings {
     /// `grace` is at least twice as long then: whoever waits for the record is suspended meanwhile.
     #[serde(default = "least_record_lease_ns")]
     pub record_lease_ns: u64,
+    /// The configuration is not the one that this node last was in a view under, as far as it remembers. It may join then,
+    /// but not form, unless every configured node is here and in no view: the others may go on under the former one, in
+    /// which other votes are a quorum.
+    #[serde(default)]
+    pub config_is_new: bool,
     /// The record of a controller that is being restarted, under the conditions of adoption.
     pub resume: Option<Record>,
 }

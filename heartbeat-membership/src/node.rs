@@ -1,6 +1,7 @@
 //! The core of one node: takes inputs, queues actions.
 
 mod deciding;
+mod duplicates;
 mod gossip;
 mod halting;
 mod hello;

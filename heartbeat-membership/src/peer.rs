@@ -24,8 +24,20 @@ pub(crate) struct Peer {
     /// Stamp of the newest heartbeat that ended a silence.
     pub(crate) heard_again_ns: u64,
     pub(crate) spoken: Option<Spoken>,
+    /// A later incarnation that proved itself while the accepted one went on beating.
+    pub(crate) contender: Option<Contender>,
     /// The last verdict against each link, for as long as its incarnation counts.
     pub(crate) verdicts: BTreeMap<NetworkId, LinkVerdict>,
+}
+
+/// A second life of a member that has not ended its first: perhaps a restart, of which the first soon falls silent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Contender {
+    pub(crate) incarnation: Incarnation,
+    /// When it first proved itself.
+    pub(crate) since_ns: u64,
+    /// The accepted incarnation has echoed what was sent after that: there are two machines.
+    pub(crate) confirmed: bool,
 }
 
 /// What the peer said about itself in a fresh answer.
@@ -48,6 +60,7 @@ impl Peer {
             windows: BTreeMap::new(),
             heard_again_ns: 0,
             spoken: None,
+            contender: None,
             verdicts: BTreeMap::new(),
         }
     }

@@ -140,6 +140,7 @@ fn fields_lie_where_the_layouts_put_them() {
         highest: 0,
         abi: 1,
         in_view: false,
+        duplicate: false,
         digest: ConfigDigest([0; 32]),
         staged: None,
     };

@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     /// Print what happens
     #[arg(long)]
     log: bool,
+
+    /// One cluster of that many nodes that loses a tenth of them and gets them back: messages, bytes and virtual time
+    #[arg(long, conflicts_with_all = ["log", "runs"])]
+    large: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -37,6 +41,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.log {
         cargo.arg("--log");
+    }
+    if arguments.large {
+        cargo.arg("--large");
     }
     exec(&mut cargo)
 }

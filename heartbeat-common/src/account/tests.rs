@@ -101,6 +101,19 @@ fn a_new_epoch_empties_stamps_echo_and_windows() {
 }
 
 #[test]
+fn an_echo_of_what_was_never_sent_yet_does_not_hide_later_ones() {
+    let mut link = empty_link();
+    let mut stale = heartbeat(1);
+    stale.echo_sent_ns = 90_000_000_000;
+    account(&mut link, &peer(1, 1), &verdict(0, 0), &stale, || 5_000_000_000).expect("accepted");
+    assert_eq!(link.echo_sent_ns, 0, "this machine has been up for five seconds, not for ninety");
+    let mut fresh = heartbeat(2);
+    fresh.echo_sent_ns = 5_000_000_001;
+    account(&mut link, &peer(1, 1), &verdict(0, 0), &fresh, || 5_000_000_000).expect("accepted");
+    assert_eq!(link.echo_sent_ns, 5_000_000_001, "stamps of sockets may lie a little early");
+}
+
+#[test]
 fn a_replay_of_what_was_sent_before_the_handshake_is_refused() {
     for sequence in [1, 400, 499] {
         let mut link = empty_link();

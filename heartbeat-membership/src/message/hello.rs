@@ -9,7 +9,7 @@
 //! | 24 | 8 | receiver's incarnation that the sender accepts; 0 = none |
 //! | 32 | 8 | highest incarnation of the receiver that ever proved itself to the sender; 0 = none |
 //! | 40 | 4 | ABI of the sender's kernel records |
-//! | 44 | 4 | flags: bit 0 the sender is in a view |
+//! | 44 | 4 | flags: bit 0 the sender is in a view; bit 1 two machines run as the receiver |
 //! | 48 | 32 | digest of the sender's configuration |
 //! | 80 | 32 | digest of its staged configuration; 0 = none |
 //!
@@ -66,6 +66,8 @@ pub struct Statement {
     pub abi: u32,
     /// The sender is in a view.
     pub in_view: bool,
+    /// The sender has seen two machines that run as the receiver.
+    pub duplicate: bool,
     /// Digest of the sender's configuration.
     pub digest: ConfigDigest,
     /// Digest of the sender's staged configuration.
@@ -86,6 +88,7 @@ pub struct NextSequences {
 }
 
 const IN_VIEW: u32 = 1;
+const DUPLICATE: u32 = 2;
 
 impl Hello {
     /// The body.
@@ -158,7 +161,7 @@ impl Answer {
 impl Statement {
     fn write(&self, writer: &mut Writer) {
         writer.u64(self.incarnation.0).u64(self.receiver).u64(self.highest).u32(self.abi);
-        writer.u32(if self.in_view { IN_VIEW } else { 0 });
+        writer.u32(if self.in_view { IN_VIEW } else { 0 } | if self.duplicate { DUPLICATE } else { 0 });
         writer.array(&self.digest.0).array(&self.staged.map_or([0; 32], |digest| digest.0));
     }
 
@@ -168,7 +171,7 @@ impl Statement {
             return Err(BodyError::Range("incarnation"));
         }
         let (receiver, highest, abi) = (reader.u64()?, reader.u64()?, reader.u32()?);
-        let in_view = reader.u32()? & IN_VIEW != 0;
+        let flags = reader.u32()?;
         let digest = ConfigDigest(reader.array()?);
         let staged: [u8; 32] = reader.array()?;
         Ok(Self {
@@ -176,7 +179,8 @@ impl Statement {
             receiver,
             highest,
             abi,
-            in_view,
+            in_view: flags & IN_VIEW != 0,
+            duplicate: flags & DUPLICATE != 0,
             digest,
             staged: (staged != [0; 32]).then_some(ConfigDigest(staged)),
         })
@@ -196,6 +200,7 @@ mod tests {
             highest: 10,
             abi: 11,
             in_view: true,
+            duplicate: true,
             digest: ConfigDigest([12; 32]),
             staged: None,
         }

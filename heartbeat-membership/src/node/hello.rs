@@ -43,6 +43,7 @@ impl Node {
     pub(super) fn on_hello(&mut self, now: Now, message: &ControlMessage) -> Result<(), Refusal> {
         let hello = Hello::decode(&message.body).map_err(|_| Refusal::Malformed)?;
         check_sender(message, &hello.statement)?;
+        self.heed_duplicate(now, message.source, &hello.statement);
         let peer = self.peers.get_mut(&message.source).ok_or(Refusal::UnknownPeer)?;
         let challenge = peer.handshake.challenge(now.mono_ns, &mut self.nonces);
         let answer = self.answer(message, challenge, hello.challenge, hello.statement.incarnation);
@@ -73,6 +74,10 @@ impl Node {
             return Err(Refusal::ConfigDiffers);
         }
         self.follow_config(now, &statement);
+        self.heed_duplicate(now, message.source, &statement);
+        if self.contends(now, message.source, statement.incarnation) {
+            return Err(Refusal::DuplicateId);
+        }
         let peer = self.peers.get_mut(&message.source).ok_or(Refusal::UnknownPeer)?;
         let proof = peer.handshake.prove(statement.incarnation);
         match proof {
@@ -183,6 +188,7 @@ impl Node {
             highest: handshake.map_or(0, crate::handshake::Handshake::highest),
             abi: self.config.abi,
             in_view: self.view_number() != 0,
+            duplicate: self.is_duplicate(id),
             digest: self.config.digest,
             staged: self.staged_digest(),
         }

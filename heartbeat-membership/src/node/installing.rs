@@ -131,7 +131,6 @@ impl Node {
         // is formed there is none before it.
         membership.strangers =
             if joined_existing { set.without(&NodeSet::of(local)) } else { membership.strangers.and(&removed) };
-        membership.suspended_boot_ns = None;
         membership.hung.retain(|id, incarnation| view.has(*id, *incarnation));
         for id in removed.iter() {
             membership.lease.forget(id);
@@ -142,6 +141,7 @@ impl Node {
         {
             witness.void();
         }
+        membership.settings.config_is_new = false;
         membership.view = Some(view.clone());
         if let Some(digest) = config {
             self.switch_config(now, digest);

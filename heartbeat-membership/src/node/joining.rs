@@ -61,13 +61,15 @@ impl Node {
     /// have changed since, and its lease may outlive the view that this node has left.
     pub(super) fn may_form_now(&self) -> bool {
         let Some(membership) = &self.membership else { return false };
-        if self.wait_over_ns(membership) <= self.now.mono_ns || self.breaks(Mutation::NoWait) {
+        let waited = self.wait_over_ns(membership) <= self.now.mono_ns || self.breaks(Mutation::NoWait);
+        if waited && !membership.settings.config_is_new {
             return true;
         }
         self.peers.values().all(|peer| {
             peer.spoken.is_some_and(|spoken| {
                 peer.handshake.accepted() == Some(spoken.incarnation)
                     && spoken.to == self.incarnation
+                    && spoken.digest == self.config.digest
                     && !spoken.in_view
             })
         })

@@ -56,13 +56,27 @@ impl Node {
         if self.is_out_of_membership() {
             return Err(Refusal::NoMembership);
         }
+        let slack_ns = self.config.timing.slack_ns();
+        let mut duplicates = Vec::new();
         let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
         for echo in echoes {
+            if let Some(peer) = self.peers.get_mut(&echo.peer)
+                && peer.confirms_contender(echo, slack_ns)
+            {
+                duplicates.push(echo.peer);
+            }
             let accepted = self.peers.get(&echo.peer).and_then(|peer| peer.handshake.accepted());
             let member = membership.view.as_ref().is_some_and(|view| view.has(echo.peer, echo.incarnation));
             if member && accepted == Some(echo.incarnation) {
                 membership.lease.echoed(echo.peer, echo.sent_ns, now);
                 membership.lease_stale = true;
+            }
+        }
+        for id in duplicates {
+            self.report_duplicate(now, id);
+            // Whichever of the two it reaches is told.
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.handshake.call(now.mono_ns);
             }
         }
         Ok(())

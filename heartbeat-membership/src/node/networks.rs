@@ -106,7 +106,8 @@ impl Node {
         }
         let changed = fresh.is_some();
         if let Some(rows) = fresh {
-            let version = networks.reports.get(&local).map_or(1, |own| own.version.saturating_add(1));
+            // A restarted controller goes on above what the earlier one told: the clock has gone on as well.
+            let version = networks.reports.get(&local).map_or(1, |own| own.version.saturating_add(1)).max(now.mono_ns);
             let outside = networks.outside.clone();
             networks.reports.insert(local, Connectivity { view: number, version, rows, outside, staged });
             networks.reports.retain(|id, _| members.contains(*id));
@@ -289,7 +290,7 @@ impl Node {
     fn next_version(&self) -> u64 {
         let highest =
             self.membership.as_ref().and_then(|membership| membership.networks.versions.values().max().copied());
-        highest.unwrap_or(0).saturating_add(1)
+        highest.unwrap_or(0).saturating_add(1).max(self.now.mono_ns)
     }
 
     /// Takes over states and announces what changed; whether anything did.

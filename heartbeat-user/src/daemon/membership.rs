@@ -34,7 +34,7 @@ pub(super) fn settings(config: &Config, arbiter: Arbiter, dataplane: &Dataplane,
         Adoption::Fresh(_) => None,
     };
     let stop_time_ns = u64::try_from(hooks::LIMIT.as_nanos()).unwrap_or(u64::MAX);
-    Settings { arbiter, stop_time_ns, epoch, record_lease_ns: config.quorum.record_lease_ns, resume }
+    Settings { arbiter, stop_time_ns, epoch, record_lease_ns: config.quorum.record_lease_ns, config_is_new: false, resume }
 }
 
 /// Networks on which hearing a peer keeps it from being silent, and on which an echo counts.

@@ -20,6 +20,8 @@ pub struct Standing {
     pub view: Option<View>,
     /// Whether its lease is valid by its own clock.
     pub leased: bool,
+    /// It stood still as a whole and cannot know that yet.
+    pub unaware: bool,
 }
 
 /// Collects evidence and finds violations.
@@ -256,14 +258,17 @@ impl Checker {
         backers.insert(own.life.0);
         let electorate = self.electorate(view);
         if !electorate.quorum(&backers, true).holds() {
-            self.violations.push(format!("4: the lease of {own:?} rests on {backers:?} alone"));
+            let heard = self.received.iter().filter(|((from, _), _)| *from == own.life);
+            let heard: Vec<_> = heard.map(|((_, to), sent_ns)| (to, sent_ns)).collect();
+            let text = format!("4: the lease of {own:?} since {since_ns} rests on {backers:?} alone; heard: {heard:?}");
+            self.violations.push(text);
         }
     }
 
     /// Invariants 1 and 5 for a declared takeover.
     pub fn declared_safe(&mut self, declarer: &Standing, removed: Life, confirmed: bool, all: &[Standing]) {
         self.tally.safe += 1;
-        if !declarer.leased && !confirmed {
+        if !declarer.leased && !declarer.unaware && !confirmed {
             self.violations.push(format!("5: {declarer:?} declared {removed:?} gone without a lease"));
         }
         if let Some(alive) = all.iter().find(|other| other.life == removed && other.leased && other.view.is_some()) {

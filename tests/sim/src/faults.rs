@@ -150,7 +150,8 @@ fn stage(world: &mut World) {
     }
 }
 
-fn partition(world: &mut World, everywhere: bool) {
+/// Cuts the nodes in two at random, on all networks or on one.
+pub fn partition(world: &mut World, everywhere: bool) {
     let side: Vec<bool> = world.machines.iter().map(|_| world.random.chance(500)).collect();
     let ids: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
     let networks: Vec<_> = world.config.networks.iter().map(|network| network.id).collect();

@@ -140,7 +140,10 @@ impl Kernel {
         if !link.admit(heartbeat.sequence) {
             return (Vec::new(), false);
         }
-        peer.echo_ns = peer.echo_ns.max(heartbeat.echo_ns);
+        // What an earlier life of this machine sent, on a clock that has begun anew, must not hide what this one sends.
+        if heartbeat.echo_ns <= now_ns {
+            peer.echo_ns = peer.echo_ns.max(heartbeat.echo_ns);
+        }
         if heartbeat.beat > peer.beat {
             peer.beat = heartbeat.beat;
             peer.beat_ns = now_ns;

@@ -21,6 +21,8 @@ pub struct Disk {
     pub incarnation: u64,
     /// Highest form epoch.
     pub epoch: u32,
+    /// The configuration that it last was in a view under.
+    pub digest: Option<ConfigDigest>,
 }
 
 /// A machine of the cluster.
@@ -147,7 +149,9 @@ impl Machine {
         self.fresh = false;
         self.queue.clear();
         let record_lease_ns = RECORD_LEASE_NS;
-        let settings = Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, record_lease_ns, resume: None };
+        let config_is_new = self.disk.digest.is_some_and(|digest| digest != config.digest);
+        let epoch = self.disk.epoch;
+        let settings = Settings { arbiter, stop_time_ns, epoch, record_lease_ns, config_is_new, resume: None };
         let adopted: Vec<AdoptedPeer> = Vec::new();
         let identity = Identity { incarnation: Incarnation(incarnation), adopted };
         let mut seed = [0_u8; 32];
@@ -190,8 +194,14 @@ impl Machine {
         self.overflow = false;
         let incarnation = self.disk.incarnation;
         let record_lease_ns = RECORD_LEASE_NS;
-        let settings =
-            Settings { arbiter, stop_time_ns, epoch: self.disk.epoch, record_lease_ns, resume: Some(record) };
+        let settings = Settings {
+            arbiter,
+            stop_time_ns,
+            epoch: self.disk.epoch,
+            record_lease_ns,
+            config_is_new: false,
+            resume: Some(record),
+        };
         let identity = Identity { incarnation: Incarnation(incarnation), adopted: self.kernel.adopted() };
         let mut seed = [0_u8; 32];
         seed[..8].copy_from_slice(&incarnation.to_le_bytes());

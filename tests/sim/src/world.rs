@@ -9,6 +9,7 @@ use heartbeat_membership::{
     Now, Staged, Votes, WitnessAnswer, WitnessOutcome, WitnessRequest, mutation::Mutation,
 };
 
+use crate::check::recorded::{Entry, Happened};
 use crate::check::{Checker, Standing};
 use crate::clock::Clock;
 use crate::kernel::Heartbeat;
@@ -99,6 +100,12 @@ pub struct World {
     pub echo_after_binding: bool,
     /// Control messages sent, and their bytes.
     pub sent: (u64, u64),
+    /// Control messages to the machine with this index are kept in [`Self::tapped`].
+    pub tap: Option<usize>,
+    /// What was tapped.
+    pub tapped: Vec<ControlMessage>,
+    /// What the cores were told and did, where it is recorded.
+    pub recording: Option<Vec<Entry>>,
     stop_time_ns: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     order: u64,
@@ -142,6 +149,9 @@ impl World {
             mutation: None,
             echo_after_binding: false,
             sent: (0, 0),
+            tap: None,
+            tapped: Vec::new(),
+            recording: None,
             queue: BTreeMap::new(),
             order: 0,
         }
@@ -199,6 +209,8 @@ impl World {
     pub fn crash(&mut self, index: usize) {
         let (id, true_ns) = (self.machines[index].id, self.true_ns);
         self.note(|| format!("node {id} crashes"));
+        let now = self.machines[index].now(true_ns);
+        self.record(index, now, || Happened::Ended);
         let machine = &mut self.machines[index];
         machine.note_viewless(true_ns);
         machine.core = None;
@@ -289,11 +301,23 @@ impl World {
         let now = machine.now(true_ns);
         machine.beat += 1;
         let echoes = machine.echoes();
-        if let Some(core) = &mut machine.core {
-            core.handle(now, echoes);
+        self.tell(index, now, echoes);
+        self.tell(index, now, input);
+        self.drain(index);
+    }
+
+    /// Hands one input to a core, whatever state its machine is in.
+    fn tell(&mut self, index: usize, now: Now, input: Input) {
+        self.record(index, now, || Happened::Input(input.clone()));
+        if let Some(core) = &mut self.machines[index].core {
             core.handle(now, input);
         }
-        self.drain(index);
+    }
+
+    fn record(&mut self, index: usize, now: Now, what: impl FnOnce() -> Happened) {
+        if let Some(recording) = &mut self.recording {
+            recording.push(Entry { true_ns: self.true_ns, node: self.machines[index].id, now, what: what() });
+        }
     }
 
     /// The operator puts a configuration into the file of a node, and tells the node.
@@ -332,6 +356,7 @@ impl World {
                 life: (machine.id, machine.incarnation().unwrap_or(Incarnation(0))),
                 view: machine.view.clone(),
                 leased: machine.leased(self.true_ns),
+                unaware: machine.unaware.is_some(),
             })
             .collect()
     }
@@ -419,6 +444,9 @@ impl World {
             if let (Some(core), Some(mutation)) = (&mut machine.core, self.mutation) {
                 core.mutate(mutation);
             }
+            let (now, incarnation) = (machine.now(true_ns), Incarnation(machine.disk.incarnation));
+            let view = machine.view.clone();
+            self.record(index, now, || Happened::Started { incarnation, view });
             self.note(|| format!("node {id} adopts what it finds"));
             self.checker.disturb(id, true_ns);
             // A restarted sender beats at once: its peers have waited long enough.
@@ -439,6 +467,8 @@ impl World {
             core.mutate(mutation);
         }
         let life = machine.life;
+        let now = self.machines[index].now(true_ns);
+        self.record(index, now, || Happened::Started { incarnation: Incarnation(incarnation), view: None });
         self.note(|| format!("node {id} starts as {incarnation}"));
         self.checker.disturb(id, true_ns);
         let beat = self.random.below(self.config.timing.interval_ns);
@@ -482,9 +512,7 @@ impl World {
             machine.unaware = None;
             // Before the echoes that have come since, as in the reactor.
             let now = machine.now(true_ns);
-            if let Some(core) = &mut machine.core {
-                core.handle(now, Input::Membership(MembershipInput::ClockStood { length_ns }));
-            }
+            self.tell(index, now, Input::Membership(MembershipInput::ClockStood { length_ns }));
             self.drain(index);
         }
     }
@@ -538,6 +566,9 @@ impl World {
     fn transmit(&mut self, from: NodeId, to: NodeId, network: NetworkId, frame: Frame) {
         let Some(index) = self.machines.iter().position(|machine| machine.id == to) else { return };
         let control = matches!(frame, Frame::Control(_));
+        if let (Frame::Control(message), true) = (&frame, self.tap == Some(index)) {
+            self.tapped.push(message.clone());
+        }
         if control && self.control_cuts.contains(&(from, to)) {
             return;
         }

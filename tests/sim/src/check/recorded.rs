@@ -209,6 +209,7 @@ impl Recorded {
                     life: (*id, node.incarnation?),
                     view: node.view.clone(),
                     leased: true_ns < node.lease_end_ns,
+                    unaware: false,
                 })
             })
             .collect()

@@ -5,6 +5,8 @@ use heartbeat_membership::{
     MembershipAction, MembershipInput, Newest, NodeId, NodeSet, WitnessRequest,
 };
 
+use crate::check::recorded::Happened;
+
 use super::{Frame, Happening, LOG_LINES, World};
 
 impl World {
@@ -31,6 +33,8 @@ impl World {
         let machine = &mut self.machines[index];
         let now = machine.now(true_ns);
         let Some(incarnation) = machine.incarnation() else { return };
+        self.record(index, now, || Happened::Action(action.clone()));
+        let machine = &mut self.machines[index];
         match action {
             Action::Send { peer, network, kind, body } => {
                 let sequence = machine.take_sequence(peer, network, true);
@@ -58,9 +62,7 @@ impl World {
                 machine.viewless_ns = true_ns;
                 let id = machine.id;
                 let incarnation = Incarnation(taken);
-                if let Some(core) = &mut machine.core {
-                    core.handle(now, Input::IncarnationTaken { incarnation });
-                }
+                self.tell(index, now, Input::IncarnationTaken { incarnation });
                 self.checker.disturb(id, true_ns);
                 self.note(|| format!("node {id} takes incarnation {taken}"));
             }
@@ -100,9 +102,7 @@ impl World {
                 let newest = exclude.iter().map(newest).collect();
                 self.note(|| format!("node {} binds itself against {exclude:?} at {sequence}", life.0));
                 let bound = Input::Membership(MembershipInput::Bound { sequence, newest });
-                if let Some(core) = &mut self.machines[index].core {
-                    core.handle(now, bound);
-                }
+                self.tell(index, now, bound);
             }
             MembershipAction::Witness(request) => {
                 let stuck_ns = match request {
@@ -116,9 +116,7 @@ impl World {
             MembershipAction::AskExternalHosts { network } => {
                 let answer = self.outside.get(&(network, life.0)).copied();
                 let answer = Input::Membership(MembershipInput::ExternalHosts { network, answer });
-                if let Some(core) = &mut self.machines[index].core {
-                    core.handle(now, answer);
-                }
+                self.tell(index, now, answer);
             }
             MembershipAction::SwitchConfig { digest } => self.switch_config(index, digest),
             MembershipAction::Lease { end_boot_ns } => {
@@ -136,6 +134,7 @@ impl World {
                 machine.installed_ns = true_ns;
                 self.note(|| format!("node {} installs {} {:?}", life.0, view.id.number, view.members));
                 let digest = self.machines[index].digest.unwrap_or(self.config.digest);
+                self.machines[index].disk.digest = Some(digest);
                 self.checker.installing(life, &view, predecessor.as_ref(), waited || all_here, digest);
             }
             MembershipAction::Halt(reason) => {
