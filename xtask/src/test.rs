@@ -41,7 +41,7 @@ enum Kind {
     Unit,
     /// Programs in the kernel and nodes in network namespaces, as root
     Netns,
-    /// The simulator's fixed seeds, which `unit` has too
+    /// The simulator's fixed seeds and the scripts, which `unit` has too
     Sim,
     /// Nodes in virtual machines: other kernels, and machines that stop as a whole
     Vm,
@@ -68,7 +68,8 @@ pub(crate) fn all(ready: &Ready) -> Result<()> {
 
 fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
     if kind == Kind::Sim {
-        return exec(nextest(ready, runner_arguments).args(["--package", "heartbeat-sim"]));
+        let packages = ["--package", "heartbeat-sim", "--package", "heartbeat-scripts"];
+        return exec(nextest(ready, runner_arguments).args(packages));
     }
     let with_unit = matches!(kind, Kind::Unit | Kind::All);
     let with_privileged = matches!(kind, Kind::Netns | Kind::All);

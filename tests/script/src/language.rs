@@ -118,6 +118,22 @@ pub enum Deed {
     Continue(u16),
     /// The controller of a node stands still; kernel and sender go on.
     Hang(u16),
+    /// The whole machine of a node stands still for a while, its clocks as well.
+    Stun {
+        /// The node.
+        node: u16,
+        /// How long.
+        length: Span,
+    },
+    /// Whether hosts outside of the cluster answer a node.
+    Outside {
+        /// The node.
+        node: u16,
+        /// On which network.
+        network: u8,
+        /// Whether they do.
+        answer: bool,
+    },
     /// The process of a node is killed; what it has in the kernel stays.
     Kill(u16),
     /// The machine of a node dies.

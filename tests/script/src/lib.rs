@@ -10,6 +10,7 @@ mod moved;
 pub mod parse;
 pub mod play;
 mod real;
+pub mod recordings;
 mod simulated;
 pub mod table;
 

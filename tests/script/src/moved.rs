@@ -36,7 +36,12 @@ impl Stage {
             Deed::Continue(node) | Deed::Start(node) => {
                 self.absent.remove(node);
             }
-            Deed::Replay { .. } | Deed::Fenced { .. } | Deed::ClearQuarantine { .. } | Deed::Force(_) => {}
+            Deed::Stun { .. }
+            | Deed::Outside { .. }
+            | Deed::Replay { .. }
+            | Deed::Fenced { .. }
+            | Deed::ClearQuarantine { .. }
+            | Deed::Force(_) => {}
         }
     }
 

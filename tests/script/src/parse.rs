@@ -22,13 +22,15 @@ pub struct ParseError {
 }
 
 /// First words of lines that happen; those of the setup are in [`setup`].
-const STEPS: [&str; 17] = [
+const STEPS: [&str; 19] = [
     "cut",
     "partition",
     "heal",
     "stop",
     "continue",
     "hang",
+    "stun",
+    "outside",
     "kill",
     "crash",
     "start",

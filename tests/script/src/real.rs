@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::backend::{Backend, Logged, NodeState};
 use crate::language::{Arbiter, Deed, Setup, Way};
+use crate::recordings::Recordings;
 
 /// How long a cluster may take to form, on a loaded machine.
 const FORMING: Duration = Duration::from_secs(30);
@@ -49,6 +50,9 @@ pub struct Real {
     gone: BTreeSet<u16>,
     /// Of these, those whose machine died: nothing of them is left in the kernel.
     crashed: BTreeSet<u16>,
+    /// Processes that were killed at some time: the last entry of a recording may not be whole.
+    killed: BTreeSet<u16>,
+    recordings: Recordings,
 }
 
 impl Real {
@@ -63,12 +67,13 @@ impl Real {
         spec.lost_after = Some(setup.lost_after);
         match setup.arbiter {
             Arbiter::TieBreaker(node) => spec.tie_breaker = node,
-            Arbiter::FileWitness => bail!("a file witness is not known to the program yet"),
+            Arbiter::FileWitness => spec.witness = true,
         }
         let networks = u8::try_from(setup.networks.len()).context("more networks than a cluster may have")?;
         let cluster = Cluster::start(TopologySpec::new(setup.nodes, networks), &spec)?;
-        let (stopped, gone, crashed) = Default::default();
-        let mut formed = Self { cluster, interval, began: Instant::now(), stopped, gone, crashed };
+        let (stopped, gone, crashed, killed) = Default::default();
+        let (began, recordings) = (Instant::now(), Recordings::default());
+        let mut formed = Self { cluster, interval, began, stopped, gone, crashed, killed, recordings };
         let whole = formed.wait_until_whole();
         whole.map_err(|error| error.context(formed.evidence()))?;
         std::thread::sleep(SETTLING * interval);
@@ -115,6 +120,24 @@ impl Real {
             ensure!(Instant::now() < deadline, "node {node} does not answer: {error:#}");
             std::thread::sleep(Duration::from_millis(10));
         }
+        Ok(())
+    }
+
+    fn kill(&mut self, node: u16) -> Result<()> {
+        self.cluster.node_mut(node).kill()?;
+        self.gone.insert(node);
+        self.killed.insert(node);
+        Ok(())
+    }
+
+    /// What the nodes recorded is merged, and checked as a run of the simulator is.
+    fn check_recordings(&mut self) -> Result<()> {
+        let mut recordings = std::mem::take(&mut self.recordings);
+        for node in self.cluster.nodes() {
+            let read = recordings.add(&node.files().state_directory(), self.killed.contains(&node.id()));
+            read.with_context(|| format!("the recording of node {}", node.id()))?;
+        }
+        println!("by the recordings: {:?}", recordings.check()?);
         Ok(())
     }
 
@@ -170,12 +193,12 @@ impl Backend for Real {
                 self.stopped.remove(node);
                 self.cluster.node(*node).signal(Signal::SIGCONT)
             }
-            Deed::Kill(node) | Deed::Crash(node) => {
-                self.gone.insert(*node);
-                if matches!(deed, Deed::Crash(_)) {
-                    self.crashed.insert(*node);
-                }
-                self.cluster.node_mut(*node).kill().map(drop)
+            Deed::Kill(node) => self.kill(*node),
+            Deed::Crash(node) => {
+                self.kill(*node)?;
+                self.crashed.insert(*node);
+                self.recordings.died(*node);
+                Ok(())
             }
             Deed::Start(node) => self.start(*node),
             Deed::Leave(node) => {
@@ -187,7 +210,9 @@ impl Backend for Real {
             Deed::Fenced { node, on } => self.operate(*on, &["confirm-fenced", &node_name(*node)]),
             Deed::ClearQuarantine { node, on } => self.operate(*on, &["quarantine", "clear", &node_name(*node)]),
             Deed::Force(node) => self.operate(*node, &["form", "--force"]),
-            Deed::Hang(_) | Deed::Replay { .. } => bail!("only the simulator can do that"),
+            Deed::Hang(_) | Deed::Stun { .. } | Deed::Outside { .. } | Deed::Replay { .. } => {
+                bail!("only the simulator can do that")
+            }
         }
     }
 
@@ -216,7 +241,8 @@ impl Backend for Real {
         for node in std::mem::take(&mut self.stopped) {
             self.cluster.node(node).signal(Signal::SIGCONT)?;
         }
-        self.cluster.leave()
+        self.cluster.leave()?;
+        self.check_recordings()
     }
 
     fn evidence(&mut self) -> String {

@@ -26,8 +26,6 @@ const LINES: usize = 200;
 pub struct Simulated {
     world: World,
     networks: Vec<String>,
-    /// Controllers that stand still while their kernels and senders go on, and since when.
-    hung: Vec<(usize, u64)>,
     /// Processes that stand still, and since when.
     stopped: Vec<(usize, u64)>,
 }
@@ -57,7 +55,7 @@ impl Simulated {
             world.after(delay_ns, Happening::Start(index));
         }
         let networks = setup.networks.clone();
-        let mut formed = Self { world, networks, hung: Vec::new(), stopped: Vec::new() };
+        let mut formed = Self { world, networks, stopped: Vec::new() };
         for _ in 0..FORMING {
             formed.pass(setup.interval_ns)?;
             if formed.all_in() {
@@ -72,25 +70,6 @@ impl Simulated {
         let nodes = self.world.machines.len();
         let all = |view: &View| view.members.len() == nodes;
         self.world.standings().iter().all(|standing| standing.leased && standing.view.as_ref().is_some_and(all))
-    }
-
-    /// What drivers tell their cores of controllers that hang: the kernel's beat counter goes on, the controller's does
-    /// not.
-    fn tell_of_hung(&mut self) {
-        let (now_ns, timeout_ns) = (self.world.true_ns, self.world.config.timing.hang_timeout_ns);
-        let due: Vec<NodeId> = self
-            .hung
-            .iter()
-            .filter(|(_, since_ns)| now_ns - since_ns >= timeout_ns)
-            .map(|(index, _)| self.world.machines[*index].id)
-            .collect();
-        for peer in due {
-            for observer in 0..self.world.machines.len() {
-                if self.world.machines[observer].id != peer {
-                    self.world.feed(observer, Input::Membership(MembershipInput::PeerHung { peer }));
-                }
-            }
-        }
     }
 
     fn advance(&mut self, length_ns: u64) {
@@ -174,7 +153,6 @@ impl Backend for Simulated {
         while left_ns > 0 {
             let part_ns = left_ns.min(self.interval_ns());
             self.advance(part_ns);
-            self.tell_of_hung();
             self.is_sound()?;
             left_ns -= part_ns;
         }
@@ -199,9 +177,13 @@ impl Backend for Simulated {
                 self.world.freeze(index(*node), FOR_EVER_NS, true);
             }
             Deed::Continue(node) => self.proceed(*node)?,
-            Deed::Hang(node) => {
-                self.hung.push((index(*node), true_ns));
-                self.world.freeze(index(*node), FOR_EVER_NS, false);
+            Deed::Hang(node) => self.world.freeze(index(*node), FOR_EVER_NS, false),
+            Deed::Stun { node, length } => {
+                let length_ns = length.ns(self.interval_ns());
+                self.world.stun(index(*node), length_ns);
+            }
+            Deed::Outside { node, network, answer } => {
+                self.world.outside.insert((NetworkId(*network), NodeId(*node)), *answer);
             }
             Deed::Kill(node) => self.world.kill(index(*node), FOR_EVER_NS),
             Deed::Crash(node) => self.world.crash(index(*node)),

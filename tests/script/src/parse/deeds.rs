@@ -27,6 +27,18 @@ pub(super) fn deed(first: &str, words: &mut Words<'_>, setup: &Setup) -> Result<
         "stop" => words.node(setup).map(Deed::Stop),
         "continue" => words.node(setup).map(Deed::Continue),
         "hang" => words.node(setup).map(Deed::Hang),
+        "stun" => {
+            let node = words.node(setup)?;
+            words.keyword("for")?;
+            Ok(Deed::Stun { node, length: words.span()? })
+        }
+        "outside" => {
+            words.keyword("of")?;
+            let node = words.node(setup)?;
+            words.keyword("on")?;
+            let network = words.network(setup)?;
+            Ok(Deed::Outside { node, network, answer: words.one_of(&["answers", "silent"])? == "answers" })
+        }
         "kill" => words.node(setup).map(Deed::Kill),
         "crash" => words.node(setup).map(Deed::Crash),
         "start" => words.node(setup).map(Deed::Start),
