@@ -1,6 +1,6 @@
 //! A machine is paused and let go on: its clocks stood still, and it cannot know until it hears from the others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use heartbeat_tests::events::{LINK_LOST, LOCAL_STALL};
@@ -9,6 +9,9 @@ use super::{
     Seen, VICTIM,
     cluster::{INTERVAL, LOST_AFTER, Machines, Told},
 };
+
+/// Intervals until a link is late, the program's default.
+const LATE_AFTER: u32 = 2;
 
 const NODE_REMOVED: u64 = 1135;
 const SUSPENDED: u64 = 9009;
@@ -32,6 +35,7 @@ pub(super) fn play(machines: &mut Machines<'_>, pause: Duration) -> Result<Seen>
     machines.stop(VICTIM)?;
     machines.listen(pause)?;
     machines.go_on(VICTIM)?;
+    let resumed = Instant::now();
 
     let knows = |machines: &Machines<'_>| machines.since(place).iter().any(stopped_clock);
     machines.wait_until(NOTICING, "9001 of the clock that stood still", knows)?;
@@ -47,10 +51,17 @@ pub(super) fn play(machines: &mut Machines<'_>, pause: Duration) -> Result<Seen>
     let told = machines.since(place);
     let mut seen = Seen::default();
 
-    let estimate: Duration = told.iter().filter(|told| stopped_clock(told)).filter_map(length).sum();
+    let parts: Vec<&Told> = told.iter().filter(|told| stopped_clock(told)).collect();
+    let estimate: Duration = parts.iter().filter_map(|told| length(told)).sum();
     let error = estimate.abs_diff(pause);
     seen.require(error <= ESTIMATE_ERROR, || format!("it says {estimate:?}, and it was {pause:?}"));
-    seen.at_the_machine.push(format!("9001: {:.1} s", estimate.as_secs_f64()));
+    let first = parts.iter().map(|told| told.at).min().unwrap_or(resumed).saturating_duration_since(resumed);
+    seen.at_the_machine.push(format!(
+        "9001 after {:.1} s: stood still for {:.1} s, told in {} parts",
+        first.as_secs_f64(),
+        estimate.as_secs_f64(),
+        parts.len()
+    ));
 
     let suspended =
         told.iter().filter(|told| told.event.id() == SUSPENDED && told.event.node() == u64::from(VICTIM)).count();
@@ -72,6 +83,8 @@ pub(super) fn play(machines: &mut Machines<'_>, pause: Duration) -> Result<Seen>
         seen.require(!stopped, || "it gave up a place that nobody had taken from it".to_owned());
         seen.require(after == before, || format!("{before:?} became {after:?}"));
         let missed = told.iter().filter(|told| told.event.id() == LINK_LOST).count();
+        let surely_late = pause > INTERVAL * LATE_AFTER + INTERVAL;
+        seen.require(missed == 2 || !surely_late, || format!("{missed} x 1123: both others should have missed it"));
         seen.at_the_others.push(format!("{missed} x 1123, not removed, same view"));
     }
     Ok(seen)
@@ -112,4 +125,35 @@ fn accuses_the_innocent(told: &Told) -> bool {
 
 fn texts(told: &[&Told]) -> Vec<String> {
     told.iter().map(|told| format!("node {}: {}", told.event.node(), told.event.text())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_tests::events::Event;
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(id: u64, node: u16, peer: u16, source: &str) -> Told {
+        let event =
+            json!({"id": id, "node": node, "peer": peer, "mono_ns": 1, "detail": {"source": source, "length_ns": 7}});
+        Told { at: Instant::now(), event: Event::from_value(event).unwrap() }
+    }
+
+    #[test]
+    fn only_the_machine_that_was_paused_may_be_missed() {
+        assert!(!accuses_the_innocent(&told(LINK_LOST, 1, VICTIM, "")));
+        assert!(!accuses_the_innocent(&told(NODE_REMOVED, 2, VICTIM, "")));
+        assert!(accuses_the_innocent(&told(LINK_LOST, VICTIM, 1, "")));
+        assert!(accuses_the_innocent(&told(NODE_REMOVED, 1, 2, "")));
+        assert_eq!(removals(&[told(NODE_REMOVED, 1, VICTIM, ""), told(NODE_REMOVED, 1, 2, "")], VICTIM), [1]);
+    }
+
+    #[test]
+    fn a_stall_of_the_controller_is_no_stop_of_the_clock() {
+        assert!(stopped_clock(&told(LOCAL_STALL, VICTIM, 0, "clock")));
+        assert!(!stopped_clock(&told(LOCAL_STALL, VICTIM, 0, "controller")));
+        assert!(!stopped_clock(&told(LOCAL_STALL, 1, 0, "clock")));
+        assert_eq!(length(&told(LOCAL_STALL, VICTIM, 0, "clock")), Some(Duration::from_nanos(7)));
+    }
 }
