@@ -98,6 +98,9 @@ families! {
     EVENTS = "heartbeat_events_total", Counter, ["id", "name"], "Events of this process.";
     EVENT_LOG_WRITTEN = "heartbeat_event_log_written_total", Counter, [], "Events written to disk.";
     EVENT_LOG_FAILED = "heartbeat_event_log_failed_total", Counter, [], "Events that the disk refused.";
+    RECORDING_WRITTEN = "heartbeat_recording_written_total", Counter, [], "Inputs and actions of the core that were recorded.";
+    RECORDING_FAILED = "heartbeat_recording_failed_total", Counter, [], "Inputs and actions of the core that the disk refused.";
+    STATE_DIR_FAILING = "heartbeat_state_dir_failing", Gauge, [], "1 while what the node writes to state_dir is not on disk.";
     HOOKS = "heartbeat_hooks_total", Counter, ["hook", "result"], "Hooks that ended: ok, or failed.";
     API_CLIENTS = "heartbeat_api_clients_total", Counter, ["result"], "Clients of the control socket: accepted, refused for there were too many, slow and cut off.";
     API_REQUESTS_FAILED = "heartbeat_api_requests_failed_total", Counter, [], "Requests on the control socket that were answered with an error.";

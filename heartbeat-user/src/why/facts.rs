@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heartbeat_membership::{
-    Cause, Detail, Enforcement, HaltReason, NodeId, Rule, Stage, StallSource,
+    Cause, Detail, Enforcement, HaltReason, LinkState, NodeId, Rule, Stage, StallSource,
     evidence::{LinkEvidence, StageTime, SurvivorReport, VoteCount},
 };
 
@@ -41,7 +41,7 @@ fn summary(verdict: &Event, names: Names<'_>) -> String {
         Some(other) => format!("the regroup began because of: {other}"),
         None => "for a reason that is not known here".to_owned(),
     };
-    format!("{} Because {reason}; {} decided, {}.", verdict.text, names.node(decider.0), rule_in_words(rule))
+    format!("{} Because {reason}; {} decided, by {}.", verdict.text, names.node(decider.0), rule_in_words(rule))
 }
 
 impl Collector<'_> {
@@ -159,12 +159,14 @@ impl Collector<'_> {
             return;
         };
         self.add(event, verdict.stamp_ns, FactKind::Stamp, format!("last heartbeat on {network}"));
-        let missed = match verdict.missed {
-            0 => "with all its networks".to_owned(),
-            missed => format!("{missed} intervals missed"),
-        };
         let late_us = verdict.judged_ns.saturating_sub(verdict.deadline_ns) / 1_000;
-        let text = format!("{network}: {} ({missed}), judged {late_us} us after the deadline", word(&link.state));
+        // The misses are those of the verdict of lateness; a peer is silent as a whole.
+        let missed = if link.state == LinkState::Silent {
+            ", on all its networks".to_owned()
+        } else {
+            format!(", {} intervals missed", verdict.missed)
+        };
+        let text = format!("{network}: {}{missed}; judged {late_us} us after the deadline", word(&link.state));
         self.add(event, verdict.deadline_ns, FactKind::Missed, text);
     }
 

@@ -123,7 +123,8 @@ fn a_removal_is_told_in_the_order_in_which_it_came_about() {
     for words in [
         "last heartbeat on private",
         "last heartbeat on public",
-        "6 intervals missed",
+        "private: silent, on all its networks",
+        "2 intervals were missed.",
         "bravo reported",
         "still heard it on",
         "stage pruning of regroup 9",

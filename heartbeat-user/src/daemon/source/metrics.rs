@@ -147,6 +147,10 @@ impl NodeSource {
         scrape.whole(&families::EVENT_LOG_WRITTEN, &[], status.event_log.written);
         scrape.whole(&families::EVENT_LOG_FAILED, &[], status.event_log.failed);
         scrape.whole(&families::DROPPED, &["event_log"], status.event_log.dropped);
+        scrape.whole(&families::RECORDING_WRITTEN, &[], status.recording.written);
+        scrape.whole(&families::RECORDING_FAILED, &[], status.recording.failed);
+        scrape.whole(&families::DROPPED, &["recording"], status.recording.dropped);
+        scrape.flag(&families::STATE_DIR_FAILING, &[], status.recording.last_error.is_some());
         let tallies = self.tallies();
         scrape.whole(&families::DROPPED, &["hooks"], load(&tallies.hooks.dropped));
         for (hook, (ok, failed)) in hooks::NAMES.iter().zip(tallies.hooks.ok.iter().zip(&tallies.hooks.failed)) {
