@@ -34,6 +34,8 @@ pub struct ClusterSpec {
     pub dataplane: Option<String>,
     /// `[quorum] tie_breaker`; the program's default if `None`.
     pub tie_breaker: Option<u16>,
+    /// A witness in a directory beside those of the nodes.
+    pub witness: bool,
     /// Use the topology's IPv6 addresses.
     pub ipv6: bool,
 }
@@ -50,6 +52,7 @@ impl ClusterSpec {
             sender: None,
             dataplane: None,
             tie_breaker: None,
+            witness: false,
             ipv6: false,
         }
     }
@@ -101,6 +104,12 @@ pub fn write(topology: &Topology, cluster: &ClusterSpec) -> Result<Vec<NodeFiles
     make_directory(&directory)?;
     let key = directory.join("secret.key");
     write_secret(&key)?;
+    if cluster.witness {
+        let witness = witness_directory(topology);
+        make_directory(&witness)?;
+        let marker = witness.join("heartbeat-witness");
+        fs::write(&marker, "").with_context(|| format!("cannot write {}", marker.display()))?;
+    }
     topology
         .node_ids()
         .map(|node| {
@@ -162,6 +171,10 @@ fn text(topology: &Topology, cluster: &ClusterSpec, node: u16, files: &NodeFiles
         line(format!("tie_breaker = \"{}\"", node_name(node)));
     }
 
+    if cluster.witness {
+        line(format!("witness = \"{}\"", witness_directory(topology).display()));
+    }
+
     line(format!("\n[local]\nnode = \"{}\"", node_name(node)));
     for (name, word) in [("sender", &cluster.sender), ("dataplane", &cluster.dataplane)] {
         if let Some(word) = word {
@@ -176,6 +189,11 @@ fn text(topology: &Topology, cluster: &ClusterSpec, node: u16, files: &NodeFiles
         line(format!("{name} = \"{}\"", directory.display()));
     }
     text
+}
+
+/// Where the witness of a topology's cluster is.
+pub fn witness_directory(topology: &Topology) -> PathBuf {
+    topology.prefix().directory().join("witness")
 }
 
 fn make_directory(path: &Path) -> Result<()> {
