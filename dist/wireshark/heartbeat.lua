@@ -30,6 +30,7 @@ local STAGES = {
 }
 local REASONS = {
     [1] = "silent", [2] = "left", [3] = "restarted", [4] = "mute", [5] = "hung", [6] = "join", [7] = "form",
+    [8] = "another configuration",
 }
 local NETWORK_STATES = { [0] = "unavailable", [1] = "down", [2] = "partitioned", [3] = "up" }
 
@@ -95,6 +96,9 @@ local f = {
     report_network = ProtoField.uint8("clhb.connectivity.network", "Network"),
     report_flags = ProtoField.uint8("clhb.connectivity.flags", "Flags", base.HEX),
     interface_broken = ProtoField.bool("clhb.connectivity.flags.broken", "The sender's interface is broken", 8, nil, 1),
+    outside_asked = ProtoField.bool("clhb.connectivity.flags.asked", "Hosts outside were asked", 8, nil, 2),
+    outside_answered = ProtoField.bool("clhb.connectivity.flags.answered", "A host outside answered", 8, nil, 4),
+    report_staged = ProtoField.bytes("clhb.connectivity.staged_digest", "Digest of the staged configuration"),
     report_hears = ProtoField.string("clhb.connectivity.hears", "Hears nodes"),
 
     regroup_sequence = ProtoField.uint64("clhb.regroup.sequence", "Sequence of the regroup"),
@@ -127,6 +131,8 @@ local f = {
     age = ProtoField.none("clhb.regroup.age", "Newest heartbeat of an excluded node"),
     age_node = ProtoField.uint16("clhb.regroup.age.node", "Node"),
     age_ns = ProtoField.uint64("clhb.regroup.age.ns", "Age (ns)"),
+    age_heard_on = ProtoField.string("clhb.regroup.age.heard_on", "Still heard when bound, on networks"),
+    new_config = ProtoField.bytes("clhb.regroup.config_digest", "Digest of the configuration that comes into force"),
     row = ProtoField.none("clhb.regroup.row", "Row"),
     row_node = ProtoField.uint16("clhb.regroup.row.node", "Node"),
     row_hears = ProtoField.string("clhb.regroup.row.hears", "Hears nodes"),
@@ -190,6 +196,11 @@ function Cursor:take(size)
     local range = self.tvb(self.offset, size)
     self.offset = self.offset + size
     return range
+end
+
+-- Whether fields are there that earlier senders do not write.
+function Cursor:has(size)
+    return not self.short and self.offset + size <= self.limit
 end
 
 -- Adds a field; gives its range and its line in the tree.
@@ -286,11 +297,16 @@ local function connectivity(at, tree)
         if entry == nil then return end
         local network = at:number(entry, f.report_network, 1)
         local range, flags = at:add(entry, f.report_flags, 1)
-        if range ~= nil then flags:add(f.interface_broken, range) end
+        if range ~= nil then
+            flags:add(f.interface_broken, range)
+            flags:add(f.outside_asked, range)
+            flags:add(f.outside_answered, range)
+        end
         at:mask(entry, f.report_hears, mask_length)
         entry:append_text(" " .. tostring(network or "?"))
         at:close(entry, start)
     end
+    if at:has(32) then at:add(tree, f.report_staged, 32) end
 end
 
 local function network_states(at, tree)
@@ -358,6 +374,10 @@ local function regroup(at, tree, info)
         entry:append_text(" of node " .. tostring(node or "?"))
         at:close(entry, start)
     end
+    if at:has(ages) then
+        for _ = 1, ages do at:mask(tree, f.age_heard_on, 1) end
+    end
+    if at:has(32) then at:add(tree, f.new_config, 32) end
 end
 
 local function join(at, tree)

@@ -118,17 +118,21 @@ fn connectivity() -> Body {
     let mut body = Body::of(Kind::Connectivity);
     body.number("connectivity.view", 8, 7).number("connectivity.version", 8, 3);
     body.number("networks", 1, 2).number("mask_length", 1, 2).reserved(6);
-    for (network, broken, nodes) in [(1, false, [1, 9]), (8, true, [1, 16])] {
-        body.number("connectivity.network", 1, network).number("connectivity.flags", 1, u64::from(broken));
-        body.bit("connectivity.flags.broken", broken).mask("connectivity.hears", 2, &nodes);
+    for (network, flags, nodes) in [(1, 2, [1, 9]), (8, 5, [1, 16])] {
+        body.number("connectivity.network", 1, network).number("connectivity.flags", 1, flags);
+        for (bit, name) in ["broken", "asked", "answered"].into_iter().enumerate() {
+            body.bit(&format!("connectivity.flags.{name}"), flags & 1 << bit != 0);
+        }
+        body.mask("connectivity.hears", 2, &nodes);
     }
+    body.octets("connectivity.staged_digest", &[0x57; 32]);
     body
 }
 
 fn regroup() -> Body {
     let mut body = Body::of(Kind::Regroup);
     body.number("regroup.sequence", 8, 12).number("regroup.base_view", 8, 3).octets("regroup.base_digest", &[3; 16]);
-    body.number("regroup.stage", 1, 3).number("regroup.reason", 1, 5).number("regroup.flags", 1, 7);
+    body.number("regroup.stage", 1, 3).number("regroup.reason", 1, 8).number("regroup.flags", 1, 7);
     for name in ["reply", "decided", "forced"] {
         body.bit(&format!("regroup.flags.{name}"), true);
     }
@@ -147,6 +151,7 @@ fn regroup() -> Body {
     for (node, hears) in [(1, [1, 2, 3]), (2, [1, 2, 9])] {
         body.number("regroup.row.node", 2, node).mask("regroup.row.hears", 2, &hears);
     }
+    body.mask("regroup.age.heard_on", 1, &[2, 8]).octets("regroup.config_digest", &[9; 32]);
     body
 }
 

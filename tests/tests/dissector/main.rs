@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bodies;
+mod live;
 mod tshark;
 
 use std::{collections::BTreeMap, fs};

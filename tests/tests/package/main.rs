@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod contents;
 mod deb;
 mod machine;
+mod monitoring;
 mod quickstart;
 mod service;
