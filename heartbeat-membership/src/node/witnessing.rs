@@ -43,8 +43,10 @@ impl Node {
         };
         membership.epoch = membership.epoch.max(view::epoch(record_view));
         membership.lease_stale = true;
-        // The record came to a node that has handed the leadership on meanwhile.
-        let led = membership.members().first().is_none_or(|leader| leader == own.0);
+        // The record came to a node that has handed the leadership on meanwhile. Who takes it for a decision without the
+        // leader keeps it.
+        let leads = membership.members().first().is_none_or(|leader| leader == own.0);
+        let led = leads || membership.regroup.promise.is_some();
         if !led && let Some(witness) = &mut membership.witness {
             witness.void();
             return Ok(());
