@@ -4,6 +4,7 @@
 pub mod keyring;
 mod log_level;
 mod plan;
+pub mod remembered;
 pub mod shared;
 
 pub use self::{

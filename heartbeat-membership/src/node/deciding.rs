@@ -26,7 +26,13 @@ impl Node {
         let regroup = &membership.regroup;
         let number = match &membership.view {
             Some(view) => view.id.number.max(regroup.highest_bound).saturating_add(1),
-            None => view::first_of_epoch(membership.epoch.saturating_add(1)),
+            // The record that names the view to form has shown its epoch to this node: it is still the one to form.
+            None => regroup
+                .promise
+                .filter(|promised| {
+                    view::epoch(*promised) >= membership.epoch && membership.witness_promised(*promised, now)
+                })
+                .unwrap_or_else(|| view::first_of_epoch(membership.epoch.saturating_add(1))),
         };
         let patient = now.mono_ns < regroup.began_ns.saturating_add(self.patience_ns(membership));
         let witness = patient && membership.witness_attainable(local, membership.view_number());

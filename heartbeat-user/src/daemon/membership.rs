@@ -7,6 +7,7 @@ use crate::{
     config::{Config, ConfigError, TwoNode},
     dataplane::{Adoption, Dataplane},
     reactor::membership::written_record,
+    reload::remembered,
 };
 
 /// Who decides an exact half.
@@ -34,7 +35,15 @@ pub(super) fn settings(config: &Config, arbiter: Arbiter, dataplane: &Dataplane,
         Adoption::Fresh(_) => None,
     };
     let stop_time_ns = u64::try_from(hooks::LIMIT.as_nanos()).unwrap_or(u64::MAX);
-    Settings { arbiter, stop_time_ns, epoch, record_lease_ns: config.quorum.record_lease_ns, config_is_new: false, resume }
+    let remembered = remembered::read(&config.local.state_dir);
+    Settings {
+        arbiter,
+        stop_time_ns,
+        epoch,
+        record_lease_ns: config.quorum.record_lease_ns,
+        config_is_new: remembered.is_some_and(|digest| digest != config.digest()),
+        resume,
+    }
 }
 
 /// Networks on which hearing a peer keeps it from being silent, and on which an echo counts.

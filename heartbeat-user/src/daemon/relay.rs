@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use heartbeat_common::reject::Reject;
-use heartbeat_membership::Detail;
+use heartbeat_membership::{Detail, EventId};
 use tokio::time::MissedTickBehavior;
 
 use super::{
@@ -24,6 +24,7 @@ use crate::{
         Reactor,
         queue::{Command, Report},
     },
+    reload::remembered,
 };
 
 /// How often counters are looked at: a burst of refusals is told within a second.
@@ -53,6 +54,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
     let mut realtime_told = false;
     let mut storage = StorageWatch::default();
     let mut owed = Owed::default();
+    let mut remembered = remembered::read(&source.config().local.state_dir);
     loop {
         tokio::select! {
             ready = wake.readable() => ready.context("the reactor's reports cannot be waited for")?.clear_ready(),
@@ -81,6 +83,9 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
                     if let Detail::Staged { staged, refused: Some(_), .. } = &event.detail {
                         source.drop_staged(&staged.0);
                     }
+                    if event.id == EventId::ViewInstalled {
+                        remember_config(source, &mut remembered);
+                    }
                     if let Some(draft) = stalls.pass(draft(&event, source.networks())) {
                         hooks.event(&source.hooks(), &announce(source.log(), draft));
                     }
@@ -90,6 +95,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
                 }
                 Report::Switched { digest, failure } => {
                     source.switch_config(&digest.0);
+                    remember_config(source, &mut remembered);
                     tell_failure(source, "Not everything follows the configuration that was installed", failure);
                 }
                 Report::Carried { ticket, refusal } => source.orders().carried(ticket, refusal),
@@ -215,6 +221,20 @@ fn tell_judge(source: &NodeSource, ran_ns: u64, found_ns: u64, failure: Option<S
     let mut draft = Draft::new(&kind::JUDGE_RESTARTED, found_ns, text);
     draft.detail = serde_json::json!({ "last_run_ns": ran_ns, "found_ns": found_ns, "failure": failure });
     announce(source.log(), draft);
+}
+
+/// This node is in a view under the configuration in force: it is what a later start has to go by.
+fn remember_config(source: &NodeSource, remembered: &mut Option<[u8; 32]>) {
+    let config = source.config();
+    let digest = config.digest();
+    if *remembered == Some(digest) {
+        return;
+    }
+    match remembered::write(&config.local.state_dir, &digest) {
+        Ok(()) => *remembered = Some(digest),
+        // Tried again with the next view; that the disk refuses is told by whoever else writes there.
+        Err(error) => tracing::error!("the configuration in force is not remembered for the next start: {error}"),
+    }
 }
 
 fn tell_failure(source: &NodeSource, what: &str, failure: Option<String>) {

@@ -35,6 +35,7 @@ impl Loop {
             for network in 1..=ids::MAX_NETWORK {
                 let Some(link) = self.current_link(node, network) else { continue };
                 self.clock_watch.observe(ids::link_index(node, network), link.epoch, link.stamp_ns, link.sent_ns);
+                self.statistics.round_trips.observe(ids::link_index(node, network), &link);
                 if self.hang_watch.observe(node, incarnation, link.controller_beat, link.stamp_ns) {
                     reading.hung.push(node);
                 }

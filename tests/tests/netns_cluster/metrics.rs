@@ -23,9 +23,6 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(100);
 const PORT: u16 = 9343;
 
-/// Families of which only a node with a staged configuration or a witness has samples.
-const OPTIONAL: [&str; 2] = ["heartbeat_configuration_staged", "heartbeat_witness_held"];
-
 /// Values by name and labels, as the text has them.
 struct Shown(BTreeMap<String, f64>);
 
@@ -165,7 +162,7 @@ fn every_family_is_shown_and_every_sample_is_of_a_family() {
         let kind = format!("# TYPE {} {}", family.name.trim_end_matches("_total"), family.kind.as_str());
         let whole = format!("# TYPE {} {}", family.name, family.kind.as_str());
         let is_there = text.lines().any(|line| line == kind || line == whole);
-        assert!(is_there || OPTIONAL.contains(&family.name), "no {whole:?} in\n{text}");
+        assert!(is_there, "no {whole:?} in\n{text}");
     }
     for sample in shown.0.keys() {
         let name = sample.split('{').next().unwrap();
