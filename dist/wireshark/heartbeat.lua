@@ -133,6 +133,10 @@ local f = {
     age_ns = ProtoField.uint64("clhb.regroup.age.ns", "Age (ns)"),
     age_heard_on = ProtoField.string("clhb.regroup.age.heard_on", "Still heard when bound, on networks"),
     new_config = ProtoField.bytes("clhb.regroup.config_digest", "Digest of the configuration that comes into force"),
+    weak_count = ProtoField.uint16("clhb.regroup.weak_count", "Number of nodes that hear some badly"),
+    weak = ProtoField.none("clhb.regroup.weak", "Hears badly"),
+    weak_node = ProtoField.uint16("clhb.regroup.weak.node", "Node"),
+    weak_hears = ProtoField.string("clhb.regroup.weak.hears", "Hears nodes badly"),
     row = ProtoField.none("clhb.regroup.row", "Row"),
     row_node = ProtoField.uint16("clhb.regroup.row.node", "Node"),
     row_hears = ProtoField.string("clhb.regroup.row.hears", "Hears nodes"),
@@ -378,6 +382,15 @@ local function regroup(at, tree, info)
         for _ = 1, ages do at:mask(tree, f.age_heard_on, 1) end
     end
     if at:has(32) then at:add(tree, f.new_config, 32) end
+    local weak = at:has(2) and at:number(tree, f.weak_count, 2) or 0
+    for _ = 1, weak do
+        local entry, start = at:entry(tree, f.weak)
+        if entry == nil then return end
+        local node = at:number(entry, f.weak_node, 2)
+        at:mask(entry, f.weak_hears, mask_length)
+        entry:append_text(": node " .. tostring(node or "?"))
+        at:close(entry, start)
+    end
 end
 
 local function join(at, tree)

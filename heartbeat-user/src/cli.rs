@@ -43,7 +43,7 @@ Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 not quorate (status on
 
 /// Heartbeats between the nodes of a cluster, received in the kernel.
 #[derive(Debug, Parser)]
-#[command(name = "heartbeat", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "heartbeat", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// Control socket of the node to talk to: `heartbeat.sock` in its [local] run_dir.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]

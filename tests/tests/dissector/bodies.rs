@@ -152,6 +152,7 @@ fn regroup() -> Body {
         body.number("regroup.row.node", 2, node).mask("regroup.row.hears", 2, &hears);
     }
     body.mask("regroup.age.heard_on", 1, &[2, 8]).octets("regroup.config_digest", &[9; 32]);
+    body.number("regroup.weak_count", 2, 1).number("regroup.weak.node", 2, 2).mask("regroup.weak.hears", 2, &[1]);
     body
 }
 

@@ -31,6 +31,15 @@ pub(crate) fn boot_all(topology: &Topology, exchange: &Path) -> Vec<Machine> {
     machines
 }
 
+/// Does something on several machines at the same time.
+pub(crate) fn on_all<'a>(machines: impl IntoIterator<Item = &'a Machine>, action: impl Fn(&Machine) + Sync) {
+    std::thread::scope(|scope| {
+        for machine in machines {
+            scope.spawn(|| action(machine));
+        }
+    });
+}
+
 impl Machine {
     fn start(topology: &Topology, node: u16, exchange: &Path) -> Self {
         let name = node_name(node);

@@ -30,6 +30,8 @@ echo "$name" > "$root/etc/hostname"
 : > "$root/etc/machine-id"
 # What this machine may have of an earlier installation by hand is not part of the new one.
 rm -rf "$root/etc/heartbeat-xdp" "$root/var/lib/heartbeat" "$root/usr/bin/heartbeat"
+# The index of all man pages is rebuilt with every package where this file is.
+rm -f "$root/var/lib/man-db/auto-update"
 # Images of containers forbid packages to start services.
 rm -f "$root/usr/sbin/policy-rc.d"
 for unit in systemd-timesyncd systemd-sysctl systemd-modules-load systemd-update-utmp; do

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     deb,
-    machine::{Machine, boot_all},
+    machine::{Machine, boot_all, on_all},
     quickstart::is_member,
 };
 
@@ -39,11 +39,11 @@ fn install() -> Installed {
     deb::make(&exchange, 2);
     let machines = boot_all(&topology, &exchange);
     let users = |machine: &Machine| machine.run("cat /etc/passwd /etc/group; ls /etc/cron* /etc/sysctl.d");
-    for machine in &machines {
+    on_all(&machines, |machine| {
         let before = users(machine);
         machine.run(&format!("dpkg -i /srv/exchange/{}", deb::file_name(1)));
         assert_eq!(users(machine), before, "the package makes no users, jobs or settings");
-    }
+    });
     Installed { machines, exchange, _topology: topology }
 }
 
