@@ -7,6 +7,7 @@ mod hooks;
 mod membership;
 mod metrics_task;
 mod orders;
+mod outside;
 mod readable;
 mod relay;
 mod reload;
@@ -23,8 +24,8 @@ use heartbeat_common::notice::Notice;
 use heartbeat_membership::{Identity, Node, Now, membership::Settings};
 
 use self::{
-    announce::announce, metrics_task::MetricsTask, reload::Reloader, signals::Signals, source::NodeSource,
-    witness::start_witness,
+    announce::announce, metrics_task::MetricsTask, outside::Outside, reload::Reloader, signals::Signals,
+    source::NodeSource, witness::start_witness,
 };
 use crate::{
     api, clock,
@@ -234,6 +235,8 @@ async fn serve(
     // Serves until the runtime ends.
     let _server = tokio::spawn(api::serve(listener, Arc::clone(source), Arc::clone(&source.tallies().api)));
     let mailbox = Arc::clone(&reactor.mailbox);
+    let members = source.configured().into_iter().flat_map(|node| node.addresses.into_values()).collect();
+    let outside = Outside::new(&interfaces, members, Arc::clone(&mailbox));
     let _carrier = tokio::spawn(async move {
         if let Err(error) = carrier::watch(interfaces, mailbox).await {
             tracing::warn!("the kernel does not say when an interface loses its carrier: {error}");
@@ -243,7 +246,7 @@ async fn serve(
     metrics.listen(source, source.metrics_address());
     let mut leaving = false;
     {
-        let relay = relay::run(source, reactor, store);
+        let relay = relay::run(source, reactor, store, &outside);
         tokio::pin!(relay);
         service::ready();
         loop {

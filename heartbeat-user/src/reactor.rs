@@ -401,6 +401,10 @@ impl Loop {
                     let network = NetworkId(network);
                     self.feed(Input::Membership(MembershipInput::InterfaceBroken { network, broken }));
                 }
+                Some(Command::ExternalHosts { network, answer }) => {
+                    let network = NetworkId(network);
+                    self.feed(Input::Membership(MembershipInput::ExternalHosts { network, answer }));
+                }
                 Some(Command::Ordered { ticket, order }) => self.carry_out(ticket, order),
                 None => break,
             }

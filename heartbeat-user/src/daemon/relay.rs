@@ -11,6 +11,7 @@ use super::{
     announce::announce,
     events::{StallLimiter, draft},
     hooks::HookRunner,
+    outside::Outside,
     readable,
     source::NodeSource,
     storage::StorageWatch,
@@ -37,7 +38,12 @@ const COMMAND_AGAIN: Duration = Duration::from_millis(1);
 const UNPROVEN_NS: u64 = 5_000_000_000;
 
 /// Runs until the reactor has stopped.
-pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut IncarnationStore) -> Result<()> {
+pub(super) async fn run(
+    source: &Arc<NodeSource>,
+    reactor: &Reactor,
+    store: &mut IncarnationStore,
+    outside: &Arc<Outside>,
+) -> Result<()> {
     let wake = reactor
         .mailbox
         .reports_fd()
@@ -98,6 +104,7 @@ pub(super) async fn run(source: &Arc<NodeSource>, reactor: &Reactor, store: &mut
                     remember_config(source, &mut remembered);
                     tell_failure(source, "Not everything follows the configuration that was installed", failure);
                 }
+                Report::AskExternalHosts(network) => outside.ask(network),
                 Report::Carried { ticket, refusal } => source.orders().carried(ticket, refusal),
                 Report::JudgeRestarted { ran_ns, found_ns, failure } => tell_judge(source, ran_ns, found_ns, failure),
                 Report::RecordTooLong(length) => {

@@ -34,7 +34,7 @@ impl Loop {
             let mut echo_ns = 0;
             for network in 1..=ids::MAX_NETWORK {
                 let Some(link) = self.current_link(node, network) else { continue };
-                self.clock_watch.observe(ids::link_index(node, network), link.epoch, link.stamp_ns, link.sent_ns);
+                self.clock_watch.observe(ids::link_index(node, network), incarnation, link.stamp_ns, link.sent_ns);
                 self.statistics.round_trips.observe(ids::link_index(node, network), &link);
                 if self.hang_watch.observe(node, incarnation, link.controller_beat, link.stamp_ns) {
                     reading.hung.push(node);
@@ -93,10 +93,7 @@ impl Loop {
                 self.set_view(view.id.number);
             }
             MembershipAction::Witness(request) => self.ask_witness(request),
-            MembershipAction::AskExternalHosts { network } => {
-                // Nobody asks them: where the fault is stays unknown.
-                self.feed(Input::Membership(MembershipInput::ExternalHosts { network, answer: None }));
-            }
+            MembershipAction::AskExternalHosts { network } => self.report(Report::AskExternalHosts(network.0)),
             MembershipAction::SwitchConfig { digest } => self.switch_config(digest),
             MembershipAction::Halt(_reason) => {
                 self.set_view(0);

@@ -38,6 +38,13 @@ pub enum Command {
         /// Whether it is broken.
         broken: bool,
     },
+    /// Whether hosts outside of the cluster answer on a network; `None` where there was nobody to ask.
+    ExternalHosts {
+        /// The network.
+        network: u8,
+        /// The answer.
+        answer: Option<bool>,
+    },
     /// An operator's order; its outcome comes back as [`Report::Carried`] with the same ticket.
     Ordered {
         /// Names the order.
@@ -75,6 +82,8 @@ pub enum Report {
         /// What did not follow.
         failure: Option<String>,
     },
+    /// Ask hosts outside of the cluster on this network, then [`Command::ExternalHosts`].
+    AskExternalHosts(u8),
     /// An order was carried out, or refused; what it raised was reported before.
     Carried {
         /// The ticket of the order.
