@@ -10,8 +10,8 @@ use crate::daemon::{self, RunOptions};
 use crate::reload::LogControl;
 
 pub(super) const HELP: &str = "\
-Needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW,
-CAP_SYS_NICE and CAP_IPC_LOCK.
+Needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN,
+CAP_NET_RAW, CAP_SYS_NICE and CAP_IPC_LOCK.
 SIGTERM leaves the cluster in order, SIGHUP reads the configuration again. After SIGKILL, the kernel goes on counting,
 and the next start takes over.
 
