@@ -6,6 +6,7 @@ mod agreement;
 mod bystanders;
 mod cuts;
 mod dataplanes;
+mod differing;
 mod disk;
 mod flood;
 mod frames;
