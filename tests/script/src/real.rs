@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    net::Ipv4Addr,
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,7 +13,8 @@ use heartbeat_tests::{
     cluster::Cluster,
     config::ClusterSpec,
     events::{Event, LINK_LOST, LOCAL_STALL},
-    naming::node_name,
+    namespace::Namespace,
+    naming::{network_name, node_name},
     process::find_program,
     topology::TopologySpec,
 };
@@ -29,6 +31,8 @@ const FORMING: Duration = Duration::from_secs(30);
 const SETTLING: u32 = 10;
 /// What a node may take to say what is so, on a loaded machine.
 const TOLERANCE_NS: u64 = 2_000_000_000;
+/// Last byte of the address of the host outside: topologies have no node with such a number.
+const GATEWAY: u32 = 254;
 /// Lines of each node's output that a failure shows.
 const LINES: usize = 40;
 
@@ -130,6 +134,17 @@ impl Real {
         Ok(())
     }
 
+    /// Gives a node a gateway on a network: one that is there, or one that is not.
+    fn set_gateway(&self, node: u16, network: u8, answers: bool) -> Result<()> {
+        let topology = self.cluster.topology();
+        let host = |last| Ipv4Addr::from_bits(topology.address(node, network).to_bits() & !0xff | last);
+        let (there, nowhere) = (host(GATEWAY), host(GATEWAY - 1));
+        ip(topology.network(network), &["address", "replace", &format!("{there}/24"), "dev", "bridge"])?;
+        let gateway = if answers { there } else { nowhere };
+        let device = network_name(network);
+        ip(topology.node(node), &["route", "replace", "default", "via", &gateway.to_string(), "dev", &device])
+    }
+
     /// What the nodes recorded is merged, and checked as a run of the simulator is.
     fn check_recordings(&mut self) -> Result<()> {
         let mut recordings = std::mem::take(&mut self.recordings);
@@ -210,7 +225,8 @@ impl Backend for Real {
             Deed::Fenced { node, on } => self.operate(*on, &["confirm-fenced", &node_name(*node)]),
             Deed::ClearQuarantine { node, on } => self.operate(*on, &["quarantine", "clear", &node_name(*node)]),
             Deed::Force(node) => self.operate(*node, &["form", "--force"]),
-            Deed::Hang(_) | Deed::Stun { .. } | Deed::Outside { .. } | Deed::Replay { .. } => {
+            Deed::Outside { node, network, answer } => self.set_gateway(*node, *network, *answer),
+            Deed::Hang(_) | Deed::Stun { .. } | Deed::Replay { .. } => {
                 bail!("only the simulator can do that")
             }
         }
@@ -253,6 +269,12 @@ impl Backend for Real {
         }
         lines.join("\n")
     }
+}
+
+fn ip(namespace: &Namespace, arguments: &[&str]) -> Result<()> {
+    let output = namespace.command("ip")?.args(arguments).output().context("cannot start `ip`")?;
+    ensure!(output.status.success(), "ip {arguments:?} in {}: {output:?}", namespace.name());
+    Ok(())
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
