@@ -29,7 +29,7 @@ pub(super) struct ClockWatch {
 
 #[derive(Debug)]
 struct Link {
-    epoch: u64,
+    incarnation: u64,
     stamp_ns: u64,
     /// Of heartbeats that came no earlier than others before them, by more than slack.
     differences: Vec<i128>,
@@ -39,10 +39,10 @@ struct Link {
 }
 
 impl Link {
-    fn new(epoch: u64, stamp_ns: u64, difference: i128) -> Self {
+    fn new(incarnation: u64, stamp_ns: u64, difference: i128) -> Self {
         let mut differences = Vec::with_capacity(REMEMBERED);
         differences.push(difference);
-        Self { epoch, stamp_ns, differences, newest: difference, fallen: 0 }
+        Self { incarnation, stamp_ns, differences, newest: difference, fallen: 0 }
     }
 
     /// How far the newest difference lies below what was usual.
@@ -78,12 +78,13 @@ impl ClockWatch {
         }
     }
 
-    /// Takes the newest heartbeat of a link.
-    pub(super) fn observe(&mut self, index: u32, epoch: u64, stamp_ns: u64, sent_ns: u64) {
+    /// Takes the newest heartbeat of a link. Another incarnation of the peer may have another clock; the same one has the same,
+    /// also after a new handshake: a machine that was removed meanwhile still learns for how long it was away.
+    pub(super) fn observe(&mut self, index: u32, incarnation: u64, stamp_ns: u64, sent_ns: u64) {
         let difference = i128::from(stamp_ns) - i128::from(sent_ns);
-        let link = self.links.entry(index).or_insert_with(|| Link::new(epoch, stamp_ns, difference));
-        if link.epoch != epoch {
-            *link = Link::new(epoch, stamp_ns, difference);
+        let link = self.links.entry(index).or_insert_with(|| Link::new(incarnation, stamp_ns, difference));
+        if link.incarnation != incarnation {
+            *link = Link::new(incarnation, stamp_ns, difference);
             return;
         }
         if link.stamp_ns == stamp_ns {

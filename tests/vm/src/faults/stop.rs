@@ -76,6 +76,7 @@ pub(super) fn play(machines: &mut Machines<'_>, pause: Duration) -> Result<Seen>
 
     let removed_by = removals(told, VICTIM);
     if surely_silent {
+        seen.require(stopped, || "it has not stopped, and the others had removed it".to_owned());
         seen.require(after.incarnation > before.incarnation, || "it came back as the same incarnation".to_owned());
         seen.at_the_others.push("1135, then back as a new incarnation".to_owned());
     } else {
