@@ -13,6 +13,9 @@ use crate::time::Now;
 
 impl Node {
     pub(super) fn on_membership(&mut self, now: Now, input: MembershipInput) -> Result<(), Refusal> {
+        if let MembershipInput::ClockStood { length_ns } = input {
+            return self.on_clock_stood(now, length_ns);
+        }
         if self.is_out_of_membership() {
             return Err(Refusal::NoMembership);
         }
@@ -20,16 +23,7 @@ impl Node {
         match input {
             MembershipInput::Echoes { echoes } => self.on_echoes(now, &echoes),
             MembershipInput::Bound { sequence, newest } => self.on_bound(now, sequence, &newest),
-            MembershipInput::ClockStood { length_ns } => {
-                membership.lease.void(now);
-                if let Some(witness) = &mut membership.witness {
-                    witness.void();
-                }
-                membership.lease_stale = true;
-                let source = StallSource::Clock;
-                self.on_local_stall(now, LocalStall { length_ns, at_ns: now.mono_ns, source, budget_spent: false });
-                Ok(())
-            }
+            MembershipInput::ClockStood { length_ns } => self.on_clock_stood(now, length_ns),
             MembershipInput::PeerHung { peer } => self.on_hung(now, peer),
             MembershipInput::Witness(answer) => self.on_witness(now, &answer),
             MembershipInput::InterfaceBroken { network, broken } => {
@@ -50,6 +44,22 @@ impl Node {
             }
             MembershipInput::ConfirmFenced { peer } => self.confirm_fenced(now, peer),
         }
+    }
+
+    /// Also between two lives: a node may be told that it was removed before it hears how late it is, and the operator is
+    /// to know why.
+    fn on_clock_stood(&mut self, now: Now, length_ns: u64) -> Result<(), Refusal> {
+        let Some(membership) = self.membership.as_mut().filter(|_| !self.stopped) else {
+            return Err(Refusal::NoMembership);
+        };
+        membership.lease.void(now);
+        if let Some(witness) = &mut membership.witness {
+            witness.void();
+        }
+        membership.lease_stale = true;
+        let source = StallSource::Clock;
+        self.on_local_stall(now, LocalStall { length_ns, at_ns: now.mono_ns, source, budget_spent: false });
+        Ok(())
     }
 
     pub(super) fn on_echoes(&mut self, now: Now, echoes: &[Echo]) -> Result<(), Refusal> {
