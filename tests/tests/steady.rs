@@ -43,7 +43,7 @@ fn note() {
         return;
     }
     // SAFETY: takes nothing and touches nothing of this process.
-    let thread = unsafe { nix::libc::gettid() };
+    let thread = unsafe { libc::gettid() };
     if thread == first || thread == WATCHED_THREADS[1].load(Ordering::Relaxed) {
         let index = COUNT.fetch_add(1, Ordering::Relaxed);
         if let Some(slot) = TIMES.get(index) {
@@ -120,7 +120,7 @@ fn a_pass_without_news_allocates_nothing() {
     // changed counters a pass later.
     assert!(bursts <= 2 * 2 * 6, "{bursts} bursts in {passes} passes at {times:?}");
     // Both the judge and the datagrams wake it: the witness that passes went on meanwhile.
-    assert!(passes >= 4 * bursts as u64 && passes >= 120, "{passes} passes, {bursts} bursts");
+    assert!(passes >= 4 * bursts as u64 && passes >= 80, "{passes} passes, {bursts} bursts");
     assert!(allocations > 0, "not even a control message allocated: nothing was watched");
 
     for socket in &sockets {

@@ -237,14 +237,14 @@ impl Collector<'_> {
         for event in earlier.iter().take(BEFORE_MAX) {
             if event.id == kind::LOCAL_STALL.id {
                 self.evidence(event);
-            } else {
-                self.add(
-                    event,
-                    event.mono_ns,
-                    FactKind::Before,
-                    format!("{} {}: {}", event.id, event.name, event.text),
-                );
+                continue;
             }
+            let missed = match detail(event) {
+                Some(Detail::Lost { missed: missed @ 1.., .. }) => format!(" {missed} intervals were missed."),
+                Some(_) | None => String::new(),
+            };
+            let text = format!("{} {}: {}{missed}", event.id, event.name, event.text);
+            self.add(event, event.mono_ns, FactKind::Before, text);
         }
         left_out as u64
     }
