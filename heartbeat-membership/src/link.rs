@@ -146,6 +146,11 @@ impl Link {
         self.step(LinkEvent::HeardAgain, now_ns);
     }
 
+    /// Whether it is not up, or came up after lateness since `since_ns`.
+    pub(crate) fn is_weak(&self, since_ns: u64) -> bool {
+        self.state != LinkState::Up || (self.lost_stamp_ns != 0 && self.since_ns >= since_ns)
+    }
+
     /// Whether the peer is heard here, as far as membership is concerned: lateness is a warning, silence is a verdict.
     pub(crate) fn is_heard(&self) -> bool {
         match self.state {

@@ -267,6 +267,17 @@ fn least_record_lease_ns() -> u64 {
     MIN_RECORD_LEASE_NS
 }
 
+/// Removals of the view that was installed last.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Settling {
+    pub(crate) removed: NodeSet,
+    /// Who reports on them.
+    pub(crate) survivors: NodeSet,
+    pub(crate) installed_ns: u64,
+    /// The view rested on the witness.
+    pub(crate) by_witness: bool,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Membership {
     pub(crate) settings: Settings,
@@ -291,6 +302,10 @@ pub(crate) struct Membership {
     pub(crate) persisted: Option<Record>,
     pub(crate) next_join_ns: u64,
     pub(crate) next_config_ns: u64,
+    /// When whom this node hears is looked at again, while it seeks a view in a large cluster.
+    pub(crate) next_seek_ns: u64,
+    /// What the removals of the installed view rest on.
+    pub(crate) settling: Settling,
     /// Timing before the last change of the configuration, until every member has gone over.
     pub(crate) former_timing: Option<Timing>,
     pub(crate) next_form_ns: Option<u64>,
@@ -345,6 +360,8 @@ impl Membership {
             persisted: None,
             next_join_ns: now.mono_ns,
             next_config_ns: now.mono_ns,
+            next_seek_ns: now.mono_ns,
+            settling: Settling::default(),
             former_timing: None,
             next_form_ns: None,
             next_poison_ns: BTreeMap::new(),

@@ -25,9 +25,10 @@ use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Detail, Event, EventId};
 use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::input::{ControlMessage, Identity, Input, LocalStall};
-use crate::membership::{Echo, Membership, Settings};
+use crate::membership::{Echo, Membership, MembershipInput, Settings};
 use crate::message::Kind;
 use crate::mutation::Mutation;
+use crate::nodeset::NodeSet;
 use crate::nonce::Nonces;
 use crate::peer::Peer;
 use crate::quorum::Arbiter;
@@ -66,6 +67,19 @@ pub struct Node {
     stopped: bool,
     /// Of the last input: what a snapshot is judged by.
     now: Now,
+    /// The state in which nobody was found lost, unless a link may have changed since: most inputs of a large cluster
+    /// touch no link, and need no look at each.
+    #[serde(skip)]
+    nobody_lost: Option<Watched>,
+    /// The own rows were compared with the links since one of those may have changed.
+    #[serde(skip)]
+    rows_compared: bool,
+    /// Whether this node decides, and what that followed from.
+    #[serde(skip)]
+    decider_known: Option<(Basis, bool)>,
+    /// The own row of a regroup waits for verdicts to settle.
+    #[serde(skip)]
+    row_waits: bool,
     /// No rule is broken where a core is read back.
     #[serde(skip)]
     mutation: Option<Mutation>,
@@ -145,6 +159,10 @@ impl Node {
             peers,
             membership: settings.map(|settings| Membership::new(&config, settings, now)),
             now,
+            nobody_lost: None,
+            rows_compared: false,
+            decider_known: None,
+            row_waits: false,
             mutation: None,
             last_stall: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -175,6 +193,10 @@ impl Node {
         if self.stopped {
             self.refuse(Refusal::Stopped);
             return;
+        }
+        if touches_links(&input) {
+            self.nobody_lost = None;
+            self.rows_compared = false;
         }
         match input {
             Input::Timer => {}
@@ -354,6 +376,46 @@ impl Node {
 
     fn network_name(&self, network: NetworkId) -> String {
         self.config.network(network).map_or_else(|| network.to_string(), |network| network.name.clone())
+    }
+}
+
+/// What decides who is watched for silence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Watched {
+    sequence: u64,
+    stage: crate::regroup::Stage,
+    view: u64,
+    decision: Option<NodeSet>,
+    own_row: Option<NodeSet>,
+    known: NodeSet,
+    left: NodeSet,
+}
+
+/// What decides who decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Basis {
+    sequence: u64,
+    rows_version: u64,
+    excluded: NodeSet,
+    left: NodeSet,
+    joiner: Option<NodeId>,
+}
+
+/// Whether an input can change who is heard, or as which incarnation.
+fn touches_links(input: &Input) -> bool {
+    match input {
+        Input::Timer | Input::LocalStall(_) | Input::OtherIncarnation { .. } => false,
+        Input::Membership(input) => !matches!(input, MembershipInput::Echoes { .. } | MembershipInput::Witness(_)),
+        Input::Control(message) => !matches!(
+            Kind::from_byte(message.kind),
+            Some(Kind::Regroup | Kind::Connectivity | Kind::NetworkStates | Kind::Join)
+        ),
+        Input::Late(_)
+        | Input::Restored(_)
+        | Input::Silent(_)
+        | Input::HeardAgain { .. }
+        | Input::IncarnationTaken { .. }
+        | Input::Leave => true,
     }
 }
 

@@ -16,6 +16,9 @@ use crate::view::{View, ViewId};
 
 pub use stage::{Stage, StageEvent};
 
+/// Up to this many nodes news of others is told at once: that is as many messages from each to each as there are nodes.
+pub(crate) const TOLD_AT_ONCE: usize = 8;
+
 /// Stages that are remembered as evidence: five of each of a dozen restarts.
 const STAGES: usize = 64;
 
@@ -35,6 +38,10 @@ pub(crate) struct Regroup {
     /// Not heard at some moment since the regroup began: rows only shrink, so that all nodes come to agree.
     pub(crate) unheard: NodeSet,
     pub(crate) rows: BTreeMap<NodeId, NodeSet>,
+    /// Changes with every change of a row.
+    pub(crate) rows_version: u64,
+    /// Whom each node hears badly: the condition of links decides between groups of equal rank.
+    pub(crate) weak: BTreeMap<NodeId, NodeSet>,
     pub(crate) may_form: NodeSet,
     /// Pruning, cleanup 1, cleanup 2, stabilized; valid for the decision of this sequence alone.
     pub(crate) reached: [NodeSet; 4],
@@ -91,6 +98,8 @@ impl Regroup {
             excluded: NodeSet::EMPTY,
             unheard: NodeSet::EMPTY,
             rows: BTreeMap::new(),
+            rows_version: 0,
+            weak: BTreeMap::new(),
             may_form: NodeSet::EMPTY,
             reached: [NodeSet::EMPTY; 4],
             joiner: None,
@@ -128,6 +137,9 @@ impl Regroup {
             self.began_ns = now_ns;
             self.stages.clear();
             self.links.clear();
+            self.newest.clear();
+            self.reports.clear();
+            self.heard_on.clear();
             self.forget_outsiders();
         }
         self.sequence = sequence;
@@ -135,6 +147,8 @@ impl Regroup {
         self.trigger = trigger;
         self.joiner = None;
         self.rows.clear();
+        self.rows_version = self.rows_version.wrapping_add(1);
+        self.weak.clear();
         self.may_form = NodeSet::EMPTY;
         self.reached = [NodeSet::EMPTY; 4];
         self.promise = None;
@@ -166,8 +180,11 @@ impl Regroup {
     /// Keeps what both know of a row: rows only shrink within a sequence.
     pub(crate) fn merge_row(&mut self, id: NodeId, row: NodeSet) {
         let merged = self.rows.get(&id).map_or(row, |known| known.and(&row));
+        // In a large cluster what was learned of others goes with the next tick: told at once, a thousand rows would be a
+        // thousand messages from each to each.
         if self.rows.insert(id, merged) != Some(merged) {
-            self.dirty = true;
+            self.rows_version = self.rows_version.wrapping_add(1);
+            self.dirty |= self.rows.len() <= TOLD_AT_ONCE;
         }
     }
 
@@ -233,6 +250,7 @@ impl Regroup {
             heard_on: ages.iter().map(|(id, _)| self.own_heard_on(*id)).collect(),
             ages,
             rows,
+            weak: self.weak.iter().map(|(id, weak)| (*id, *weak)).collect(),
         }
     }
 }

@@ -33,6 +33,9 @@ pub enum StageError {
     /// More than one vote changes.
     #[error("{0} votes change; one at a time")]
     Votes(u64),
+    /// Networks change, or who is on them.
+    #[error("networks change, or who is on them: that takes a restart of every node")]
+    Networks,
     /// What decides an exact half changes together with votes.
     #[error("votes and what decides an exact half both change; one after the other")]
     Arbiter,
@@ -48,8 +51,8 @@ impl Staged {
         self.config.digest
     }
 
-    /// Whether this step from `current` is small enough that any quorum before it and any after it share a node or the
-    /// witness.
+    /// Whether this step from `current` is small enough that any majority before it and any after it share a node or the
+    /// witness. What binds the exact half of a tie-breaker is the chain of views: all members go over together.
     ///
     /// # Errors
     /// The first rule that it breaks.
@@ -63,6 +66,13 @@ impl Staged {
         let moved = before.without(&after).len() + after.without(&before).len();
         if moved > 1 {
             return Err(StageError::Nodes(moved));
+        }
+        let same_networks = |node: &crate::config::NodeConfig| {
+            current.node(node.id).is_none_or(|before| before.networks == node.networks)
+        };
+        let plain = |config: &CoreConfig| config.networks.iter().map(|it| (it.id, it.role)).collect::<Vec<_>>();
+        if plain(current) != plain(&self.config) || !self.config.nodes.iter().all(same_networks) {
+            return Err(StageError::Networks);
         }
         let votes = |config: &CoreConfig, id: NodeId| config.node(id).map_or(0, |node| u64::from(node.votes));
         let changed: u64 =
@@ -146,6 +156,13 @@ mod tests {
         let smaller = to(&[1, 1], Arbiter::Majority);
         assert_eq!(smaller.covers(&[NodeId(1), NodeId(3)].into_iter().collect()), Err(StageError::Member(NodeId(3))));
         assert_eq!(smaller.covers(&[NodeId(1), NodeId(2)].into_iter().collect()), Ok(()));
+        let mut wired = to(&[1, 1, 1], Arbiter::Majority);
+        wired.config.networks.push(crate::config::NetworkConfig {
+            id: crate::ids::NetworkId(1),
+            name: String::new(),
+            role: crate::config::NetworkRole::Internal,
+        });
+        assert_eq!(wired.check(&from, Arbiter::Majority), Err(StageError::Networks));
         let mut other = to(&[1, 1, 1], Arbiter::Majority);
         other.config.local = NodeId(2);
         assert_eq!(other.check(&from, Arbiter::Majority), Err(StageError::OtherNode(NodeId(2))));

@@ -186,6 +186,7 @@ fn fields_lie_where_the_layouts_put_them() {
         ages: Vec::new(),
         heard_on: Vec::new(),
         rows: Vec::new(),
+        weak: Vec::new(),
     };
     assert_gapless("### Regroup (24)", regroup.encode(1).len() - 32);
     let with_row = Regroup { rows: vec![(NodeId(1), NodeSet::EMPTY)], ..regroup };

@@ -201,7 +201,7 @@ mod tests {
             view: 3,
             version: 4,
             rows: rows.into_iter().collect(),
-            outside: [(NetworkId(1), true), (NetworkId(2), false)].into_iter().collect(),
+            outside: [(NetworkId(1), true), (NetworkId(8), false)].into_iter().collect(),
             staged: Some(ConfigDigest([7; 32])),
         }
     }

@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(hello[31], 9);
         assert_eq!(hello[39], 10);
         assert_eq!(hello[43], 11);
-        assert_eq!(hello[47], 1);
+        assert_eq!(hello[47], 0b11);
         assert_eq!(hello[48..80], [12; 32]);
         assert_eq!(hello[80..112], [0; 32]);
         let ack = answer().encode();

@@ -26,7 +26,10 @@
 //! | | 1 each | for each age: networks on which the sender still heard that node when it was bound, bit 0 = network 1 |
 //! | | 32 | digest of the configuration that the view decided on changes to; zeros = the one in force |
 //!
-//! A body that ends before the last two has zeros there.
+//! | | 2 | number of entries that follow; left out where there are none |
+//! | | 2 + m each | node (2), whom it hears badly (m): not on every network, or not without a break |
+//!
+//! A body that ends before the last fields has zeros there.
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +77,8 @@ pub struct Regroup {
     pub heard_on: Vec<u8>,
     /// Whom each node hears, the sender's own row first.
     pub rows: Vec<(NodeId, NodeSet)>,
+    /// Whom each node hears badly; nodes that hear all others well are left out.
+    pub weak: Vec<(NodeId, NodeSet)>,
 }
 
 /// What the decider decided.
@@ -175,6 +180,14 @@ impl Regroup {
             writer.u8(self.heard_on.get(index).copied().unwrap_or(0));
         }
         writer.array(&decision.and_then(|decision| decision.config).map_or([0; 32], |digest| digest.0));
+        let left = (room - rows.len() * (2 + mask_bytes)).saturating_sub(2);
+        let weak = &self.weak[..self.weak.len().min(left / (2 + mask_bytes))];
+        if !weak.is_empty() {
+            writer.u16(u16::try_from(weak.len()).unwrap_or(0));
+        }
+        for (id, set) in weak {
+            writer.u16(id.0).slice(&set.to_mask(mask_bytes));
+        }
         writer.finish()
     }
 
@@ -241,6 +254,7 @@ impl Regroup {
             Err(_) => vec![0; ages.len()],
         };
         let config = reader.array::<32>().unwrap_or([0; 32]);
+        let weak = read_weak(&mut reader, mask_bytes)?;
         if let Some(decision) = &mut decision {
             decision.config = (config != [0; 32]).then_some(ConfigDigest(config));
         }
@@ -261,6 +275,7 @@ impl Regroup {
             ages,
             heard_on,
             rows,
+            weak,
         })
     }
 
@@ -277,6 +292,19 @@ fn write_view(writer: &mut Writer, view: &ViewId) {
 
 fn read_view(reader: &mut Reader<'_>) -> Result<ViewId, BodyError> {
     Ok(ViewId { number: reader.u64()?, digest: ViewDigest(reader.array()?) })
+}
+
+/// Entries at the end of a body, if it goes on that far.
+fn read_weak(reader: &mut Reader<'_>, mask_bytes: usize) -> Result<Vec<(NodeId, NodeSet)>, BodyError> {
+    let Ok(count) = reader.u16() else { return Ok(Vec::new()) };
+    if count > MAX_NODES {
+        return Err(BodyError::Range("count"));
+    }
+    let mut weak = Vec::new();
+    for _ in 0..count {
+        weak.push((node(reader.u16()?, "row")?, read_mask(reader, mask_bytes)?));
+    }
+    Ok(weak)
 }
 
 fn read_mask(reader: &mut Reader<'_>, bytes: usize) -> Result<NodeSet, BodyError> {
@@ -327,13 +355,14 @@ mod tests {
             ages: vec![(NodeId(4), 123)],
             heard_on: vec![0b10],
             rows: vec![(NodeId(1), set(&[1, 2, 3])), (NodeId(2), set(&[1, 2, 9]))],
+            weak: vec![(NodeId(2), set(&[1]))],
         }
     }
 
     #[test]
     fn bodies_survive_encoding_and_tolerate_added_fields() {
         let mut body = message().encode(2);
-        assert_eq!(body.len(), 96 + 2 * 2 + 10 + 2 * 4 + 1 + 32);
+        assert_eq!(body.len(), 96 + 2 * 2 + 10 + 2 * 4 + 1 + 32 + 2 + 4);
         assert_eq!(Regroup::decode(&body), Ok(message()));
         body.extend([0xff; 20]);
         assert_eq!(Regroup::decode(&body), Ok(message()));
@@ -342,8 +371,8 @@ mod tests {
     #[test]
     fn every_truncation_is_refused() {
         let body = message().encode(2);
-        let least = body.len() - 33;
-        for length in 0..least {
+        let least = body.len() - 33 - 6;
+        for length in (0..least).chain(body.len() - 4..body.len()) {
             assert_eq!(Regroup::decode(&body[..length]), Err(BodyError::Short), "{length}");
         }
         // What was added at the end may be missing.

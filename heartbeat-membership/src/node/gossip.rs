@@ -61,6 +61,11 @@ impl Node {
             return;
         };
         let current = decided.is_some_and(|decided| decided.id == view.id);
+        if current {
+            self.note_reports(now, body, source);
+        }
+        let Some(membership) = &self.membership else { return };
+        let regroup = &membership.regroup;
         let sequence = regroup.sequence;
         self.install(now, view);
         if !current && body.sequence <= sequence {
@@ -142,8 +147,12 @@ impl Node {
                     regroup.merge_row(*id, *row);
                 }
             }
+            for (id, weak) in body.weak.iter().filter(|(id, _)| *id != self.config.local) {
+                let known = regroup.weak.entry(*id).or_default();
+                *known = known.or(weak);
+            }
             let may_form = regroup.may_form.or(&body.may_form.and(&candidates));
-            regroup.dirty |= may_form != regroup.may_form;
+            regroup.dirty |= may_form != regroup.may_form && may_form.len() <= crate::regroup::TOLD_AT_ONCE;
             regroup.may_form = may_form;
         }
         if let Some(decision) = body.decision
@@ -161,17 +170,22 @@ impl Node {
             }
             regroup.mark(message.source, body.stage);
             membership.strangers = membership.strangers.without(&membership.regroup.reached[1]);
-            let regroup = &mut membership.regroup;
-            for ((id, _), mask) in body.ages.iter().zip(&body.heard_on) {
-                regroup.heard_on.insert((message.source, *id), *mask);
-            }
-            for (id, age_ns) in &body.ages {
-                let stamp_ns = now.mono_ns.saturating_sub(*age_ns);
-                let known = regroup.reports.entry((message.source, *id)).or_insert(stamp_ns);
-                *known = (*known).min(stamp_ns);
-            }
+            self.note_reports(now, body, message.source);
+            self.settle_removals();
         }
         Ok(())
+    }
+
+    /// What another survivor says of nodes that the decision leaves out.
+    fn note_reports(&mut self, now: Now, body: &Message, source: NodeId) {
+        let Some(membership) = &mut self.membership else { return };
+        let regroup = &mut membership.regroup;
+        for ((id, age_ns), mask) in body.ages.iter().zip(&body.heard_on) {
+            regroup.heard_on.insert((source, *id), *mask);
+            let stamp_ns = now.mono_ns.saturating_sub(*age_ns);
+            let known = regroup.reports.entry((source, *id)).or_insert(stamp_ns);
+            *known = (*known).min(stamp_ns);
+        }
     }
 
     /// Sends the state of the regroup to one node that is behind.

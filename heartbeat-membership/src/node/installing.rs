@@ -7,7 +7,7 @@ use crate::action::Action;
 use crate::event::{Detail, Enforcement, EventId};
 use crate::evidence::{LinkEvidence, StageTime, SurvivorReport, VoteCount};
 use crate::ids::NodeId;
-use crate::membership::{Membership, MembershipAction, Removal, electorate};
+use crate::membership::{Membership, MembershipAction, Removal, Settling, electorate};
 use crate::message::regroup::Reason;
 use crate::nodeset::NodeSet;
 use crate::quorum::Rule;
@@ -106,6 +106,9 @@ impl Node {
                 membership.removals.insert(id, removal);
             }
         }
+        let survivors_of = set.and(&old_set);
+        membership.settling = Settling { removed, survivors: survivors_of, installed_ns: now.mono_ns, by_witness };
+        let regroup = &mut membership.regroup;
         let (reason, sequence, began_ns) = (regroup.reason, regroup.sequence, regroup.began_ns);
         let joined_existing = regroup.joining.is_some();
         let bound_config = regroup.bound.as_ref().filter(|bound| bound.id == view.id).and(regroup.bound_config);
@@ -116,9 +119,6 @@ impl Node {
         regroup.promise = None;
         regroup.joining = None;
         regroup.joiner = None;
-        regroup.newest.clear();
-        regroup.reports.clear();
-        regroup.heard_on.clear();
         regroup.step(StageEvent::AllPruning, now.mono_ns);
         regroup.mark(local, Stage::Cleanup1);
         regroup.installed = view.id.number;
@@ -169,6 +169,40 @@ impl Node {
         let forced = view.forced;
         let detail = Detail::Installed { members, decider, reason, rule, sequence, began_ns, votes, stages, forced };
         self.event(now, EventId::ViewInstalled, None, None, text, detail);
+    }
+
+    /// A survivor whose report had not come when the view was installed here was taken to have heard a removed node until
+    /// then. Reports that come later bring the time of a safe takeover forward, to where the other survivors have it.
+    pub(super) fn settle_removals(&mut self) {
+        let timing = self.config.timing;
+        let local = self.config.local;
+        let Some(membership) = &mut self.membership else { return };
+        if membership.regroup.installed != membership.view_number() {
+            return;
+        }
+        let timing = membership.former_timing.map_or(timing, |former| former.longest(&timing));
+        let stop_ns = membership.safety_wait_ns(&timing).saturating_sub(Membership::lease_wait_ns(&timing));
+        let Settling { removed, survivors, installed_ns, by_witness } = membership.settling;
+        let regroup = &membership.regroup;
+        let mut earlier = false;
+        for (id, removal) in membership.removals.iter_mut().filter(|(id, it)| removed.contains(**id) && !it.silent) {
+            let said = |node: NodeId| match node == local {
+                true => regroup.newest.get(id),
+                false => regroup.reports.get(&(node, *id)),
+            };
+            let all: Option<Vec<u64>> = survivors.iter().map(|node| said(node).copied()).collect();
+            let Some(newest_ns) = all.and_then(|all| all.into_iter().max()).filter(|at| *at < removal.newest_ns) else {
+                continue;
+            };
+            let over_ns = newest_ns.saturating_add(Membership::lease_wait_ns(&timing));
+            removal.newest_ns = newest_ns;
+            removal.lease_over_ns = if by_witness { over_ns.max(installed_ns) } else { over_ns };
+            removal.due_ns = removal.lease_over_ns.saturating_add(stop_ns);
+            earlier = true;
+        }
+        if earlier {
+            self.persist();
+        }
     }
 
     /// Takeovers that have become safe. Only a node that may act says so.

@@ -20,6 +20,15 @@ impl Node {
         if membership.view.is_some() || membership.regroup.is_active() {
             return;
         }
+        // Every message of a forming cluster may change who is heard: in a large one that is looked at once in a tick.
+        if self.config.nodes.len() > crate::regroup::TOLD_AT_ONCE && now.mono_ns < membership.next_seek_ns {
+            return;
+        }
+        let tick_ns = self.config.timing.regroup_tick_ns();
+        if let Some(membership) = &mut self.membership {
+            membership.next_seek_ns = now.mono_ns.saturating_add(tick_ns);
+        }
+        let Some(membership) = &self.membership else { return };
         if membership.next_join_ns <= now.mono_ns {
             self.ask_to_join(now);
         }
@@ -47,12 +56,14 @@ impl Node {
         if membership.view.is_some() || membership.regroup.is_active() {
             return None;
         }
+        let crowded = self.config.nodes.len() > crate::regroup::TOLD_AT_ONCE;
         let wait_over_ns = Some(self.wait_over_ns(membership)).filter(|over_ns| *over_ns > self.now.mono_ns);
         let form_ns = membership.next_form_ns.filter(|due_ns| *due_ns > self.now.mono_ns);
         [Some(membership.next_join_ns), form_ns, wait_over_ns]
             .into_iter()
             .flatten()
             .min()
+            .map(|due| if crowded { due.max(membership.next_seek_ns) } else { due })
             .map(|due| (due, Wakeup::Admission))
     }
 

@@ -90,9 +90,13 @@ impl Node {
         let own = membership.networks.reports.get(&local);
         let (outside, staged) = (&membership.networks.outside, self.staged_digest());
         let stands = |own: &Connectivity| {
-            own.view == number && own.staged == staged && own.outside == *outside && self.own_rows_stand(own)
+            own.view == number
+                && own.staged == staged
+                && own.outside == *outside
+                && (self.rows_compared || self.own_rows_stand(own))
         };
         let fresh = own.is_none_or(|own| !stands(own)).then(|| self.own_rows());
+        self.rows_compared = true;
         let Some(membership) = &mut self.membership else { return };
         let networks = &mut membership.networks;
         if networks.leader != leader {

@@ -89,7 +89,6 @@ impl Node {
     }
 
     fn advance(&mut self, now: Now) -> bool {
-        let local = self.config.local;
         let Some(membership) = &self.membership else { return false };
         let regroup = &membership.regroup;
         let members = membership.members();
@@ -97,7 +96,7 @@ impl Node {
         let event = match regroup.stage {
             Stage::Activate if regroup.joining.is_none() && self.rows_complete(membership) => StageEvent::RowsComplete,
             Stage::Closing if regroup.decision.is_none() && regroup.joining.is_none() => {
-                return self.decider(membership) == Some(local) && self.decide(now);
+                return self.decides() && self.decide(now);
             }
             Stage::Pruning => {
                 let all = regroup

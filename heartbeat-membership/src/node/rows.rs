@@ -1,6 +1,6 @@
 //! Whom this node hears, and what follows from whom the others hear.
 
-use super::Node;
+use super::{Basis, Node, Watched};
 use crate::config::NetworkRole;
 use crate::ids::{Incarnation, NetworkId, NodeId};
 use crate::link::LinkState;
@@ -10,6 +10,9 @@ use crate::nodeset::NodeSet;
 use crate::regroup::Stage;
 use crate::regroup::connectivity::Graph;
 use crate::time::Now;
+
+/// A link that was late within so many intervals is in a bad condition: ten silence limits by default.
+const WEAK_INTERVALS: u64 = 60;
 
 impl Node {
     /// Whether a node is heard on a network that counts, as `incarnation` where that is known.
@@ -62,6 +65,14 @@ impl Node {
             })
     }
 
+    /// Whether a node that is heard is not heard on every network that counts, or was late on one not long ago.
+    fn hears_badly(&self, id: NodeId) -> bool {
+        let since_ns = self.now.mono_ns.saturating_sub(WEAK_INTERVALS.saturating_mul(self.config.timing.interval_ns));
+        self.peers.get(&id).is_some_and(|peer| {
+            peer.links.iter().any(|(network, link)| self.counts(*network) && link.is_weak(since_ns))
+        })
+    }
+
     /// Reports, if that had to wait for verdicts to settle.
     pub(super) fn report_row(&mut self) -> bool {
         let local = self.config.local;
@@ -71,6 +82,15 @@ impl Node {
             })
         };
         if !missing(self) {
+            return false;
+        }
+        // Nothing has changed since it was found that the row has to wait.
+        let due_ns = self
+            .membership
+            .as_ref()
+            .map_or(0, |membership| membership.regroup.stage_since_ns)
+            .saturating_add(self.config.timing.settling_ns());
+        if self.nobody_lost.is_some() && self.row_waits && self.now.mono_ns < due_ns {
             return false;
         }
         self.refresh_row();
@@ -85,6 +105,7 @@ impl Node {
         let wavering: NodeSet = heard.iter().filter(|id| self.wavers(*id)).collect();
         let patience_ns = self.config.timing.settling_ns();
         let now_ns = self.now.mono_ns;
+        let weak: NodeSet = heard.iter().filter(|id| self.hears_badly(*id)).collect();
         let Some(membership) = &mut self.membership else { return };
         let out = membership.regroup.unheard.or(&membership.regroup.excluded).or(&membership.left);
         let regroup = &mut membership.regroup;
@@ -92,15 +113,23 @@ impl Node {
         // Half of the verdicts of one fault would be decided on without the other half.
         let unsettled =
             !wavering.without(&out).is_empty() && now_ns < regroup.stage_since_ns.saturating_add(patience_ns);
-        if regroup.stage == Stage::Activate && unsettled && !regroup.rows.contains_key(&local) {
+        self.row_waits = regroup.stage == Stage::Activate && unsettled && !regroup.rows.contains_key(&local);
+        if self.row_waits {
             return;
         }
         if let Some(bound) = &regroup.bound {
             row = row.and(&bound.set());
         }
         row.insert(local);
-        regroup.rows.remove(&local);
-        regroup.merge_row(local, row);
+        if regroup.rows.get(&local) != Some(&row) {
+            regroup.rows.insert(local, row);
+            regroup.rows_version = regroup.rows_version.wrapping_add(1);
+            regroup.dirty = true;
+        }
+        let weak = weak.and(&row);
+        if !weak.is_empty() {
+            regroup.weak.insert(local, weak);
+        }
         if may_form && membership.view.is_none() {
             regroup.may_form.insert(local);
         }
@@ -118,12 +147,27 @@ impl Node {
             (Stage::Cleanup1 | Stage::Cleanup2 | Stage::Stabilized, None) => return false,
         };
         let known = regroup.unheard.or(&regroup.excluded);
+        let state = Watched {
+            sequence: regroup.sequence,
+            stage: regroup.stage,
+            view: membership.view_number(),
+            decision: deciding,
+            own_row: regroup.rows.get(&self.config.local).copied(),
+            known,
+            left: membership.left,
+        };
+        if self.nobody_lost.as_ref() == Some(&state) {
+            return false;
+        }
         let lost: NodeSet = watched
             .without(&known)
             .iter()
             .filter(|id| membership.left.contains(*id) || !self.hears(*id, self.meant(*id)))
             .collect();
-        let Some(first) = lost.first() else { return false };
+        let Some(first) = lost.first() else {
+            self.nobody_lost = Some(state);
+            return false;
+        };
         let reason = if membership.left.contains(first) {
             Reason::Left
         } else if self.peers.get(&first).is_some_and(|peer| {
@@ -174,10 +218,28 @@ impl Node {
         }
     }
 
+    /// Whether this node decides; found anew when something has changed that it follows from.
+    pub(super) fn decides(&mut self) -> bool {
+        let Some(membership) = &self.membership else { return false };
+        let regroup = &membership.regroup;
+        let joiner = regroup.joiner.map(|(id, _)| id);
+        let (rows_version, excluded, left) = (regroup.rows_version, regroup.excluded, membership.left);
+        let basis = Basis { sequence: regroup.sequence, rows_version, excluded, left, joiner };
+        if let Some((known, decides)) = &self.decider_known
+            && *known == basis
+        {
+            return *decides;
+        }
+        let decides = self.decider(membership) == Some(self.config.local);
+        self.decider_known = Some((basis, decides));
+        decides
+    }
+
     pub(super) fn graph(&self, membership: &Membership) -> Graph {
         let candidates = self.candidates().without(&membership.regroup.excluded).without(&membership.left);
         let rows = membership.regroup.rows.iter().filter(|(id, _)| candidates.contains(**id));
-        Graph::from_rows(&rows.map(|(id, row)| (*id, row.and(&candidates))).collect())
+        let rows = rows.map(|(id, row)| (*id, row.and(&candidates))).collect();
+        Graph::from_rows(&rows).with_condition(&membership.regroup.weak)
     }
 
     pub(super) fn component(&self, membership: &Membership) -> NodeSet {

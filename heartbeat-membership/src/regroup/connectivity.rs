@@ -14,16 +14,51 @@ const SEARCH_BUDGET: u32 = 20_000;
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     neighbours: BTreeMap<NodeId, NodeSet>,
+    /// Whom each hears badly.
+    weak: BTreeMap<NodeId, NodeSet>,
 }
 
 impl Graph {
     /// From the rows of those who reported: row of `i` = whom `i` hears.
     #[must_use]
     pub fn from_rows(rows: &BTreeMap<NodeId, NodeSet>) -> Self {
+        // Whom each is heard by, in one pass over all rows.
+        let mut heard_by: BTreeMap<NodeId, NodeSet> = BTreeMap::new();
+        let full = rows.values().fold(None, |all: Option<NodeSet>, row| Some(all.map_or(*row, |all| all.and(row))));
+        for (id, row) in rows {
+            // Whoever is in every row is heard by all: most are, and need no look at each bit.
+            for other in row.without(&full.unwrap_or_default()).iter() {
+                heard_by.entry(other).or_default().insert(*id);
+            }
+        }
+        let reporters: NodeSet = rows.keys().copied().collect();
         let both = |id: NodeId, row: &NodeSet| {
-            row.iter().filter(|other| *other != id && rows.get(other).is_some_and(|row| row.contains(id))).collect()
+            let by = if full.is_some_and(|full| full.contains(id)) {
+                reporters
+            } else {
+                heard_by.get(&id).copied().unwrap_or_default()
+            };
+            let mut both = row.and(&by);
+            both.remove(id);
+            both
         };
-        Self { neighbours: rows.iter().map(|(id, row)| (*id, both(*id, row))).collect() }
+        Self { neighbours: rows.iter().map(|(id, row)| (*id, both(*id, row))).collect(), weak: BTreeMap::new() }
+    }
+
+    /// With what each says of the condition of its links: whom it hears, but not on every network, or not without a break.
+    #[must_use]
+    pub fn with_condition(mut self, weak: &BTreeMap<NodeId, NodeSet>) -> Self {
+        self.weak.clone_from(weak);
+        self
+    }
+
+    /// Pairs of a group of which one hears the other badly.
+    fn weak_pairs(&self, group: &NodeSet) -> usize {
+        let says = |by: NodeId| self.weak.get(&by).map(|weak| weak.and(group)).unwrap_or_default();
+        let weak_of = |id: NodeId| {
+            group.iter().filter(|other| *other > id && (says(id).contains(*other) || says(*other).contains(id))).count()
+        };
+        if self.weak.is_empty() { 0 } else { group.iter().map(weak_of).sum() }
     }
 
     /// Everyone who is joined to `start` by a chain of pairs, `start` included.
@@ -31,8 +66,15 @@ impl Graph {
     pub fn component(&self, start: NodeId) -> NodeSet {
         let mut reached = NodeSet::of(start);
         let mut frontier = reached;
-        while !frontier.is_empty() {
-            let next = frontier.iter().fold(NodeSet::EMPTY, |next, id| next.or(&self.of(id)));
+        let everyone: NodeSet = self.neighbours.keys().copied().collect();
+        while !frontier.is_empty() && !everyone.is_subset(&reached) {
+            let mut next = NodeSet::EMPTY;
+            for id in frontier.iter() {
+                next = next.or(&self.of(id));
+                if everyone.is_subset(&next.or(&reached)) {
+                    break;
+                }
+            }
             frontier = next.without(&reached);
             reached = reached.or(&next);
         }
@@ -47,14 +89,15 @@ impl Graph {
 
     /// The best fully connected group inside `among` that `allowed` accepts; `None` if it accepts none.
     ///
-    /// Ranked by votes, then number of nodes, then the tie-breaker being in, then the smallest sorted list of ids.
+    /// Ranked by votes, then number of nodes, then the tie-breaker being in, then fewest pairs of which one hears the other
+    /// badly, then the smallest sorted list of ids. The witness's vote is the decider's: each group that counts it has it.
     /// Past the search budget each node in turn seeds a group that grows by the neighbour with most neighbours; the
     /// best of those is taken.
     #[must_use]
     pub fn best_group(&self, among: &NodeSet, votes: &Votes, allowed: impl Fn(&NodeSet) -> bool) -> Option<NodeSet> {
         let mut best = None;
         let mut consider = |group: NodeSet| {
-            if allowed(&group) && best.as_ref().is_none_or(|best| outranks(&group, best, votes)) {
+            if allowed(&group) && best.as_ref().is_none_or(|best| self.outranks(&group, best, votes)) {
                 best = Some(group);
             }
         };
@@ -68,6 +111,16 @@ impl Graph {
             among.iter().for_each(|seed| consider(self.grow(seed, among)));
         }
         best
+    }
+
+    fn outranks(&self, a: &NodeSet, b: &NodeSet, votes: &Votes) -> bool {
+        let tie = |set: &NodeSet| votes.tie_breaker().is_some_and(|id| set.contains(id));
+        let rank = |set: &NodeSet| (votes.of(set), set.len(), tie(set), std::cmp::Reverse(self.weak_pairs(set)));
+        match rank(a).cmp(&rank(b)) {
+            std::cmp::Ordering::Greater => true,
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => a.iter().lt(b.iter()),
+        }
     }
 
     fn of(&self, id: NodeId) -> NodeSet {
@@ -111,15 +164,5 @@ impl<F: FnMut(NodeSet)> Search<'_, F> {
             candidates.remove(id);
             done.insert(id);
         }
-    }
-}
-
-fn outranks(a: &NodeSet, b: &NodeSet, votes: &Votes) -> bool {
-    let tie = |set: &NodeSet| votes.tie_breaker().is_some_and(|id| set.contains(id));
-    let rank = |set: &NodeSet| (votes.of(set), set.len(), tie(set));
-    match rank(a).cmp(&rank(b)) {
-        std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Equal => a.iter().lt(b.iter()),
     }
 }

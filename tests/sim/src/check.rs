@@ -5,7 +5,7 @@ pub mod recorded;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use heartbeat_membership::{
-    Arbiter, ConfigDigest, CoreConfig, Incarnation, NodeId, NodeSet, Record, Timing, View, ViewId, Votes,
+    Arbiter, ConfigDigest, CoreConfig, Incarnation, NodeId, NodeSet, Record, Stage, Timing, View, ViewId, Votes,
 };
 
 /// A node in one of its lives.
@@ -50,6 +50,10 @@ pub struct Checker {
     late: BTreeMap<(NodeId, NodeId), VecDeque<(u64, u64)>>,
     /// When a node last was dead, frozen or in another life.
     disturbed: BTreeMap<NodeId, u64>,
+    /// Regroups that each life has started over since it last was stabilized, once that is counted.
+    restarts: Option<BTreeMap<Life, u64>>,
+    /// Nodes that are configured.
+    nodes: u64,
     /// Violations, in words.
     pub violations: Vec<String>,
     /// What was seen, so that a run that exercises nothing shows.
@@ -120,6 +124,8 @@ impl Checker {
             gaps: BTreeMap::new(),
             late: BTreeMap::new(),
             disturbed: BTreeMap::new(),
+            restarts: None,
+            nodes: config.nodes.len() as u64,
             violations: Vec::new(),
             tally: Tally::default(),
         }
@@ -147,6 +153,11 @@ impl Checker {
         self.heard.insert(pair, true_ns);
     }
 
+    /// Invariant 8 from here on: faults are over, so a regroup starts over at most once for each node.
+    pub fn expect_few_restarts(&mut self) {
+        self.restarts = Some(BTreeMap::new());
+    }
+
     /// The node is dead, frozen, or has begun another life.
     pub fn disturb(&mut self, node: NodeId, true_ns: u64) {
         self.disturbed.insert(node, true_ns);
@@ -158,6 +169,22 @@ impl Checker {
             let number = |record: &Record| record.view.as_ref().map_or(0, |view| view.id.number);
             if record.sequence < earlier.sequence || number(record) < number(earlier) || record.epoch < earlier.epoch {
                 self.violations.push(format!("6: {life:?} fell from {earlier:?} to {record:?}"));
+            }
+        }
+        if let Some(restarts) = &mut self.restarts {
+            let count = restarts.entry(life).or_default();
+            // Attempts to form have nothing to do with each other.
+            let same_view = |earlier: &&Record| record.view.is_some() && earlier.view == record.view;
+            let earlier = self.records.get(&life).filter(same_view);
+            let earlier = earlier.filter(|earlier| earlier.stage != Stage::Stabilized);
+            match earlier {
+                _ if record.stage == Stage::Stabilized => *count = 0,
+                Some(earlier) if record.sequence > earlier.sequence => *count += 1,
+                Some(_) | None => {}
+            }
+            if *count > self.nodes {
+                self.violations.push(format!("8: {life:?} started a regroup over {count} times"));
+                *count = 0;
             }
         }
         if let Some(bound) = record.bound {

@@ -9,7 +9,7 @@ pub fn strike(world: &mut World, end_ns: u64) {
     let interval_ns = world.config.timing.interval_ns;
     let nodes = world.machines.len();
     let victim = world.random.index(nodes);
-    match world.random.below(22) {
+    match world.random.below(24) {
         0 => partition(world, true),
         1 => partition(world, false),
         2 => one_way(world),
@@ -17,6 +17,7 @@ pub fn strike(world: &mut World, end_ns: u64) {
         4 | 5 => {
             world.note(|| "everything heals".into());
             world.cuts.clear();
+            world.control_cuts.clear();
         }
         6 | 7 if world.machines[victim].core.is_some() => {
             world.crash(victim);
@@ -59,6 +60,7 @@ pub fn strike(world: &mut World, end_ns: u64) {
             world.freeze(victim, length_ns, false);
         }
         18 => disturb_witness(world),
+        21 | 22 => lose_control(world),
         19 | 20 => stage(world),
         13 | 14 if world.machines[victim].core.is_some() && runs(world, victim) => {
             let pause_ns = world.random.below(4 * interval_ns);
@@ -76,6 +78,8 @@ pub fn strike(world: &mut World, end_ns: u64) {
 pub fn heal(world: &mut World) {
     world.note(|| "the faults are over".into());
     world.cuts.clear();
+    world.control_cuts.clear();
+    world.checker.expect_few_restarts();
     world.loss = 0;
     world.duplication = 0;
     world.delay_ns = 200_000;
@@ -166,6 +170,22 @@ pub fn partition(world: &mut World, everywhere: bool) {
             }
         }
     }
+}
+
+/// Control messages are lost on some ways, and heartbeats are not.
+fn lose_control(world: &mut World) {
+    let (ids, true_ns) = (world.machines.iter().map(|machine| machine.id).collect::<Vec<_>>(), world.true_ns);
+    let often = world.random.below(600);
+    for from in &ids {
+        for to in &ids {
+            if from != to && world.random.chance(often) {
+                world.control_cuts.insert((*from, *to));
+                world.checker.disturb(*from, true_ns);
+                world.checker.disturb(*to, true_ns);
+            }
+        }
+    }
+    world.note(|| "control messages are lost on some ways".into());
 }
 
 fn one_way(world: &mut World) {

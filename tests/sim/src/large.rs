@@ -30,7 +30,7 @@ pub struct Report {
     minority: u16,
     /// From the cut to one view of the majority.
     pub removal: Cost,
-    /// From the heal to one view of all.
+    /// From the heal to a view of all, or of the first that came back where joins of all would take too long.
     pub rejoin: Cost,
     real_s: f64,
 }

@@ -1,6 +1,6 @@
-//! A machine whose clock stood still, for less than the others bear: what it does itself once it knows.
+//! A machine whose clock stood still: what it does itself once it knows.
 
-use heartbeat_membership::{Arbiter, Input, MembershipInput, NodeId};
+use heartbeat_membership::{Action, Arbiter, EventId, Input, MembershipInput, NodeId};
 use heartbeat_sim::run;
 
 const INTERVAL_NS: u64 = 100_000_000;
@@ -25,4 +25,24 @@ fn it_is_suspended_at_once_and_goes_on_as_soon_as_a_quorum_has_echoed_again() {
     assert_eq!(world.machines[2].view.as_ref().map(|view| view.id.number), view);
     assert_eq!(world.machines[2].incarnation(), incarnation);
     assert!(world.checker.violations.is_empty(), "{:?}", world.checker.violations);
+}
+
+#[test]
+fn it_is_told_between_two_lives_too() {
+    let mut world = run::formed(3, INTERVAL_NS, Arbiter::Majority, 12);
+    let machine = &mut world.machines[2];
+    let core = machine.core.as_mut().unwrap();
+    // Its lease and the grace are long over: it stops, and waits for its next incarnation.
+    let now = machine.clock.at(world.true_ns + 1_000 * INTERVAL_NS);
+    core.handle(now, Input::Timer);
+    let mut stopped = Vec::new();
+    while let Some(action) = core.poll_action() {
+        stopped.push(action);
+    }
+    assert!(stopped.iter().any(|action| matches!(action, Action::TakeIncarnation { .. })), "{stopped:?}");
+    core.handle(now, Input::Membership(MembershipInput::ClockStood { length_ns: 300 * INTERVAL_NS }));
+    let told = std::iter::from_fn(|| core.poll_action());
+    let told: Vec<EventId> =
+        told.filter_map(|action| if let Action::Event(event) = action { Some(event.id) } else { None }).collect();
+    assert_eq!(told, [EventId::LocalStall]);
 }

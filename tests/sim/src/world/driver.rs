@@ -128,7 +128,8 @@ impl World {
                 let waited = now.mono_ns >= machine.began_ns + wait_ns;
                 let began_true_ns = machine.began_true_ns;
                 self.machines.iter_mut().for_each(|machine| machine.note_viewless(true_ns));
-                let all_here = self.machines.iter().all(|machine| machine.viewless_ns >= began_true_ns);
+                let configured = self.machines.iter().filter(|machine| self.config.node(machine.id).is_some());
+                let all_here = configured.into_iter().all(|machine| machine.viewless_ns >= began_true_ns);
                 let machine = &mut self.machines[index];
                 let predecessor = machine.view.replace(view.clone());
                 machine.installed_ns = true_ns;
