@@ -17,6 +17,7 @@ pub mod decode;
 pub mod frame;
 pub mod ids;
 pub mod judge;
+pub mod metronome;
 pub mod notice;
 pub mod records;
 pub mod reject;

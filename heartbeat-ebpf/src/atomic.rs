@@ -20,6 +20,22 @@ pub(crate) fn compare_and_swap(cell: &mut u64, old: u64, new: u64) -> bool {
     found == old
 }
 
+/// Adds, and gives what stood there before.
+#[inline(always)]
+pub(crate) fn fetch_add(cell: &mut u64, value: u64) -> u64 {
+    let before: u64;
+    // SAFETY: `cell` is a valid, aligned pointer to a map value; the instruction touches nothing else.
+    unsafe {
+        asm!(
+            "{value} = atomic_fetch_add((u64 *)({cell} + 0), {value})",
+            cell = in(reg) core::ptr::from_mut(cell),
+            value = inout(reg) value => before,
+            options(nostack),
+        );
+    }
+    before
+}
+
 /// Stores `value` after everything before it.
 #[inline(always)]
 pub(crate) fn store_release(cell: &mut u64, value: u64) {

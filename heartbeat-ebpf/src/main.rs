@@ -1,5 +1,5 @@
 //! The data plane in the kernel: `heartbeat` verifies, stamps and counts what arrives; `judge` arms the timer that says
-//! who is late.
+//! who is late; `gate` and `tick` are the metronome, which sends.
 //!
 //! This file has the only place where an outcome becomes a verdict.
 
@@ -14,15 +14,19 @@ mod clock;
 mod frame;
 mod judge;
 mod maps;
+mod metronome;
 mod notify;
 mod tables;
 mod timer;
 mod trace;
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS},
-    macros::xdp,
-    programs::XdpContext,
+    bindings::{
+        TC_ACT_OK, TC_ACT_SHOT,
+        xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS},
+    },
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
 use heartbeat_common::{
     frame as wire_frame,
@@ -30,7 +34,7 @@ use heartbeat_common::{
     verify::{self, Message, Tables as _},
 };
 
-use crate::{account::Booked, frame::FrameBytes, tables::Maps};
+use crate::{account::Booked, frame::FrameBytes, metronome::Fate, tables::Maps};
 
 /// What a frame turned out to be.
 enum Outcome {
@@ -104,6 +108,27 @@ pub(crate) fn judge(_context: XdpContext) -> u32 {
     match judge::start() {
         Ok(()) => XDP_PASS,
         Err(_) => XDP_ABORTED,
+    }
+}
+
+/// Egress of the metronome's upper device, before its queueing discipline.
+#[classifier]
+pub(crate) fn gate(context: TcContext) -> i32 {
+    verdict(metronome::gate(context.skb.skb))
+}
+
+/// Egress of the metronome's lower device, where the packet comes out when its turn has come.
+#[classifier]
+pub(crate) fn tick(context: TcContext) -> i32 {
+    verdict(metronome::tick(context.skb.skb))
+}
+
+#[inline(always)]
+fn verdict(fate: Fate) -> i32 {
+    match fate {
+        Fate::Wait => TC_ACT_OK,
+        Fate::Return(verdict) => verdict,
+        Fate::Drop => TC_ACT_SHOT,
     }
 }
 

@@ -8,6 +8,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use heartbeat_common::{
+    metronome::{MetronomeBooks, MetronomeRecord, TargetRecord},
     notice::{Notice, RING_BYTES},
     records::{
         ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord,
@@ -69,6 +70,13 @@ pub(crate) static JUDGE: Array<JudgeTimer, 1> = Array::new();
 /// Kernel only: scratch of the scan.
 #[btf_map]
 pub(crate) static JUDGE_SCAN: Array<Scan, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static METRONOME: Array<MetronomeRecord, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static TARGETS: Array<TargetRecord, SIZED_BY_LOADER, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static METRONOME_BOOKS: Array<MetronomeBooks, 1, MAPPED> = Array::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Notice, RING_BYTES> = RingBuf::new();

@@ -6,6 +6,7 @@ mod events;
 mod hooks;
 mod membership;
 mod metrics_task;
+mod metronome;
 mod orders;
 mod outside;
 mod readable;
@@ -24,8 +25,8 @@ use heartbeat_common::notice::Notice;
 use heartbeat_membership::{Identity, Node, Now, membership::Settings};
 
 use self::{
-    announce::announce, metrics_task::MetricsTask, outside::Outside, reload::Reloader, signals::Signals,
-    source::NodeSource, witness::start_witness,
+    announce::announce, metrics_task::MetricsTask, metronome::Chosen, outside::Outside, reload::Reloader,
+    signals::Signals, source::NodeSource, witness::start_witness,
 };
 use crate::{
     api, clock,
@@ -34,6 +35,7 @@ use crate::{
     event::{Draft, EventLog, kind},
     incarnation::IncarnationStore,
     keys::{self, DerivedKeys},
+    metronome::Metronome,
     reactor::{self, Reactor, core_config, identity, queue::Command},
     realtime,
     record::{self, Built, Recorder},
@@ -102,6 +104,7 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
     let sockets = open_sockets(&config, &machine)?;
 
     let preparation = dataplane::prepare(&config)?;
+    metronome::remove_stale(&config, &preparation)?;
     let mut dataplane = Dataplane::start(
         &config,
         &machine,
@@ -117,7 +120,8 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
     let watched = Arc::clone(&memory);
     let routes = shared::routes(&config, &sockets);
     let links = memory.links.len();
-    tell_start(&log, &dataplane, &memory_locked);
+    let mut chosen = metronome::choose(&config, &machine, &mut dataplane);
+    tell_start(&log, &dataplane, &memory_locked, &chosen);
     tell_limits(&log, config.local.rt_priority, &last_to_be_ended);
     tell_unbuilt(&log, &config);
 
@@ -162,9 +166,19 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
         signer: keyring.signer,
         lanes,
         memory,
+        standby: chosen.metronome.as_mut().and_then(Metronome::take_standby),
     })
     .context("the sender cannot be started")?;
     undo.forget();
+    source.set_sender(&chosen);
+    if let Some(metronome) = &mut chosen.metronome {
+        let tell = Arc::clone(&source);
+        metronome
+            .keep(Box::new(move |text| {
+                drop(announce(tell.log(), Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text)));
+            }))
+            .context("the thread that looks after the metronome cannot be started")?;
+    }
     source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
     source.set_recording(Arc::clone(&writer.statistics));
     source.set_witness(witness);
@@ -180,7 +194,8 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
     let removed = match reactor.join() {
         Some(dataplane) => {
             sockets_at_exit.iter().for_each(|socket| socket.forget_group());
-            dataplane.remove()
+            let devices = chosen.metronome.map_or(Ok(()), Metronome::remove);
+            devices.context("the metronome's devices cannot be removed").and(dataplane.remove())
         }
         None => {
             Err(anyhow::anyhow!("the reactor ended unexpectedly; the kernel side is left for the next start to adopt"))
@@ -210,6 +225,7 @@ impl Drop for Undo {
     fn drop(&mut self) {
         if let Some(pins) = &self.0 {
             // What cannot be removed now is refused, and told, at the next start.
+            let _devices = crate::metronome::remove(pins.base());
             let _left = pins.remove_all();
         }
     }
@@ -322,7 +338,7 @@ fn core(config: &Config, identity: Identity, settings: Settings, recorder: &mut 
     Node::with_membership(config, settings, identity, seed, now).context("the core refuses the configuration")
 }
 
-fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Result<()>) {
+fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Result<()>, chosen: &Chosen) {
     let now_ns = clock::monotonic_ns();
     let incarnation = dataplane.incarnation;
     let (adopted, why, text) = match &dataplane.adoption {
@@ -337,8 +353,15 @@ fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Re
         ),
     };
     let mut draft = Draft::new(&kind::CONTROLLER_STARTED, now_ns, text);
-    draft.detail = serde_json::json!({ "incarnation": incarnation, "adopted": adopted, "why_new": why });
+    let sender = if chosen.metronome.is_some() { "metronome" } else { "realtime" };
+    draft.detail = serde_json::json!({
+        "incarnation": incarnation, "adopted": adopted, "why_new": why, "sender": sender, "why_sender": chosen.why,
+    });
     announce(log, draft);
+    if chosen.degraded {
+        let text = format!("The metronome cannot send, the real-time thread does: {}", chosen.why);
+        announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text));
+    }
     for degradation in &dataplane.degradations {
         announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, degradation.clone()));
     }
@@ -374,9 +397,6 @@ fn tell_limits(log: &EventLog, priority: u8, last_to_be_ended: &std::io::Result<
 fn tell_unbuilt(log: &EventLog, config: &Config) {
     let now_ns = clock::monotonic_ns();
     let tell = |text: String| drop(announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, now_ns, text)));
-    if config.local.sender == Wanted::Metronome {
-        tell("sender = \"metronome\" is not in this version; the real-time thread sends".to_owned());
-    }
     for network in config.networks.iter().filter(|network| network.multicast == Multicast::Auto) {
         tell(format!(
             "multicast = \"auto\" on {} sends unicast: this version has no self-test that shows whether a group reaches \

@@ -39,6 +39,7 @@ use self::{
 use crate::{
     config::{Config, Dataplane as Wanted, Machine},
     keys::DerivedKeys,
+    metronome::Parts,
     reload::{SharedPart, keyring::KeySlots},
 };
 
@@ -110,6 +111,14 @@ const ROOM: u16 = 32;
 pub fn room_for(config: &Config) -> u16 {
     let highest = config.nodes.iter().map(|node| node.id).max().unwrap_or(0);
     (highest | (ROOM - 1)).min(heartbeat_common::ids::MAX_NODE)
+}
+
+impl Preparation {
+    /// Is the lock on the pins held?
+    #[must_use]
+    pub fn owns_pins(&self) -> bool {
+        self.pins.is_some()
+    }
 }
 
 /// Looks at what an earlier controller left.
@@ -453,6 +462,24 @@ impl Dataplane {
         }
         self.user_judge.change(timing, more);
         Ok(())
+    }
+
+    /// Is there a kernel side?
+    #[must_use]
+    pub fn has_kernel(&self) -> bool {
+        self.kernel.is_some()
+    }
+
+    /// What a metronome needs; `None` without a kernel side.
+    ///
+    /// # Errors
+    /// When the kernel refuses its programs, or the directory for pins cannot be made.
+    pub fn metronome_parts(&mut self) -> Result<Option<Parts>> {
+        let (Some(kernel), Some((pins, _))) = (&mut self.kernel, &self.pins) else { return Ok(None) };
+        let folder = pins.metronome();
+        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let programs = kernel.metronome_programs(&folder)?;
+        Ok(Some(Parts { programs, records: kernel.metronome_records(self.memory.links.len())? }))
     }
 
     /// Detaches and removes every pin: an orderly exit leaves nothing behind.

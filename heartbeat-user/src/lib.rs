@@ -12,6 +12,7 @@ pub mod incarnation;
 mod interface_request;
 pub mod keys;
 pub mod metrics;
+pub mod metronome;
 pub mod reactor;
 pub mod realtime;
 pub mod record;

@@ -1,6 +1,7 @@
 //! The real-time sender: its own SCHED_FIFO thread, an absolute timer, one `sendmmsg` for each network.
 //!
-//! Nothing on this path allocates, logs, takes a lock or touches a file.
+//! Nothing on this path allocates, logs, takes a lock or touches a file. Where a metronome sends, the thread looks whether it
+//! does, and does what it does not (`metronome::standby`).
 
 pub mod change;
 mod heartbeat;
@@ -24,7 +25,16 @@ use nix::{
 
 pub use self::heartbeat::Lane;
 use self::{change::Changes, statistics::SenderStatistics};
-use crate::{clock, control::Signer, dataplane::memory::Memory, realtime};
+use crate::{
+    clock,
+    control::Signer,
+    dataplane::memory::Memory,
+    metronome::{
+        Records,
+        standby::{Duty, Standby},
+    },
+    realtime,
+};
 
 /// Pause after a failed wait: well below the shortest interval.
 const WAIT_AGAIN: Duration = Duration::from_micros(100);
@@ -41,6 +51,8 @@ pub struct Setup {
     pub lanes: Vec<Lane>,
     /// The records.
     pub memory: Arc<Memory>,
+    /// The metronome that sends, where there is one.
+    pub standby: Option<Standby>,
 }
 
 /// A sender at work.
@@ -49,6 +61,7 @@ pub struct Sender {
     pub statistics: Arc<SenderStatistics>,
     /// What it shall do otherwise.
     pub changes: Arc<Changes>,
+    metronome: Option<Arc<Records>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -60,6 +73,7 @@ impl Sender {
     pub fn start(setup: Setup) -> io::Result<Self> {
         let statistics = Arc::new(SenderStatistics::default());
         let changes = Arc::new(Changes::new()?);
+        let metronome = setup.standby.as_ref().map(Standby::records);
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         let first_ns = clock::monotonic_ns() + 1;
         arm(&timer, first_ns, setup.interval_ns)?;
@@ -67,11 +81,16 @@ impl Sender {
             let (statistics, changes) = (Arc::clone(&statistics), Arc::clone(&changes));
             move || run(setup, &timer, first_ns, &changes, &statistics)
         })?;
-        Ok(Self { statistics, changes, thread: Some(thread) })
+        Ok(Self { statistics, changes, metronome, thread: Some(thread) })
     }
 
-    /// Stops at once: after this no heartbeat leaves.
+    /// Stops at once, the metronome too: after this no heartbeat leaves.
     pub fn stop(&mut self) {
+        self.end_thread();
+        self.metronome.iter().for_each(|records| records.silence());
+    }
+
+    fn end_thread(&mut self) {
         self.changes.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been reported by the panic hook; there is nothing left to stop.
@@ -81,8 +100,9 @@ impl Sender {
 }
 
 impl Drop for Sender {
+    /// Ends the thread alone: whoever drops a sender without stopping it hands over, and a metronome goes on.
     fn drop(&mut self) {
-        self.stop();
+        self.end_thread();
     }
 }
 
@@ -125,9 +145,21 @@ fn run(mut setup: Setup, timer: &TimerFd, first_ns: u64, changes: &Changes, stat
         due_ns += (expirations - 1) * setup.interval_ns;
         statistics.record_wake(now_ns, now_ns.saturating_sub(due_ns), expirations - 1);
         due_ns += setup.interval_ns;
+        let duty = setup.standby.as_mut().map_or(Duty::Everything, |standby| standby.duty(now_ns));
         for lane in &mut setup.lanes {
-            let sent = lane.send(&setup.signer, &setup.memory);
+            let sent = match (&setup.standby, duty) {
+                (Some(standby), Duty::Rest) => {
+                    lane.send_rest(&setup.signer, &setup.memory, |link| standby.serves(link))
+                }
+                (Some(_) | None, Duty::Everything) | (None, Duty::Rest) => lane.send(&setup.signer, &setup.memory),
+            };
             statistics.record_sent(&sent);
+        }
+        if let Some(next_ns) = setup.standby.as_ref().and_then(|standby| standby.next_look_ns(now_ns)) {
+            due_ns = next_ns.max(clock::monotonic_ns() + 1);
+            if arm(timer, due_ns, setup.interval_ns).is_err() {
+                statistics.count_wait_failure();
+            }
         }
     }
 }

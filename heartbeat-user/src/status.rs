@@ -181,6 +181,9 @@ pub struct Sender {
     pub rt_granted: bool,
     /// Longest time between two rounds.
     pub longest_gap_ns: u64,
+    /// Why this one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A configured node.

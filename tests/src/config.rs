@@ -28,7 +28,8 @@ pub struct ClusterSpec {
     pub lost_after: Option<u32>,
     /// How long a controller may hang; the program's default if `None`.
     pub hang_timeout: Option<String>,
-    /// `[local] sender`; the program's default if `None`.
+    /// `[local] sender`; the program's default if `None`. From [`ClusterSpec::new`] the thread: with it, a node whose process
+    /// is stopped or killed falls silent, which is what most tests are about.
     pub sender: Option<String>,
     /// `[local] dataplane`; the program's default if `None`.
     pub dataplane: Option<String>,
@@ -41,7 +42,7 @@ pub struct ClusterSpec {
 }
 
 impl ClusterSpec {
-    /// Defaults of the program, at this interval.
+    /// Defaults of the program at this interval, but for the sender.
     pub fn new(interval: &str) -> Self {
         Self {
             name: "demo".to_owned(),
@@ -49,7 +50,7 @@ impl ClusterSpec {
             late_after: None,
             lost_after: None,
             hang_timeout: None,
-            sender: None,
+            sender: Some("realtime".to_owned()),
             dataplane: None,
             tie_breaker: None,
             witness: false,

@@ -9,16 +9,20 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
-use heartbeat_common::{records::CounterRecord, reject::Reject};
+use heartbeat_common::{metronome::MetronomeBooks, records::CounterRecord, reject::Reject};
 use heartbeat_membership::{LinkState as CoreLinkState, Snapshot};
 
-use super::{orders::Orders, tallies::Tallies};
+use super::{metronome::Chosen, orders::Orders, tallies::Tallies};
 use crate::{
     api::{self, Caller, Done, Failure, Operation},
     clock,
     config::{Config, Hooks, Node as ConfiguredNode},
     dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
     event::{EventLog, Filter},
+    metronome::{
+        Records,
+        standby::{StandbyReport, StandbyStatistics},
+    },
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
     record::{RecordCounts, RecordStatistics},
     sender::statistics::SenderStatistics,
@@ -58,6 +62,13 @@ pub(super) struct NodeSource {
     tallies: Tallies,
     witness: OnceLock<Arc<Exchange>>,
     recording: OnceLock<Arc<RecordStatistics>>,
+    sender: OnceLock<SenderChoice>,
+}
+
+/// What sends, beside the thread that always stands by.
+struct SenderChoice {
+    metronome: Option<(Arc<Records>, Arc<StandbyStatistics>)>,
+    why: String,
 }
 
 impl NodeSource {
@@ -85,6 +96,7 @@ impl NodeSource {
             snapshot: Mutex::new(None),
             orders: Orders::default(),
             recording: OnceLock::new(),
+            sender: OnceLock::new(),
             tallies: Tallies::default(),
             witness: OnceLock::new(),
         }
@@ -98,6 +110,22 @@ impl NodeSource {
     ) {
         // Called once, at start; a second call would change nothing.
         let _first = self.engines.set(Engines { mailbox, reactor, sender });
+    }
+
+    pub(super) fn set_sender(&self, chosen: &Chosen) {
+        let metronome = chosen
+            .metronome
+            .as_ref()
+            .map(|metronome| (Arc::clone(&metronome.records), Arc::clone(&metronome.statistics)));
+        // As above.
+        let _first = self.sender.set(SenderChoice { metronome, why: chosen.why.clone() });
+    }
+
+    /// What the metronome did, and what the thread did beside it.
+    fn metronome(&self) -> Option<(MetronomeBooks, StandbyReport, bool)> {
+        let (records, statistics) = self.sender.get()?.metronome.as_ref()?;
+        let interval_ns = self.config().timing.interval_ns;
+        Some((records.books.read(0)?, statistics.report(), records.beats(clock::monotonic_ns(), interval_ns)))
     }
 
     pub(super) fn set_recording(&self, statistics: Arc<RecordStatistics>) {
@@ -270,6 +298,19 @@ impl NodeSource {
                 ("sender_wait_failures", sender.wait_failures),
             ]);
         }
+        if let Some((books, standby, _)) = self.metronome() {
+            named.extend([
+                ("metronome_laps", books.laps),
+                ("metronome_sent", books.sent),
+                ("metronome_failed", books.failed),
+                ("metronome_unresolved", books.unresolved),
+                ("metronome_foreign", books.foreign),
+                ("metronome_stale", books.stale),
+                ("metronome_broken", books.broken),
+                ("metronome_seeds", standby.seeds),
+                ("metronome_takeovers", standby.takeovers),
+            ]);
+        }
         let core = snapshot.into_iter().flat_map(|snapshot| &snapshot.refused).map(|(reason, count)| {
             let reason = serde_json::to_value(reason).ok().and_then(|word| word.as_str().map(ToOwned::to_owned));
             (format!("core_refused_{}", reason.unwrap_or_default()), *count)
@@ -301,11 +342,16 @@ impl NodeSource {
 
     fn sender(&self) -> Sender {
         let report = self.engines.get().map(|engines| engines.sender.report());
+        let beating = self.metronome().filter(|(_, _, beats)| *beats);
         Sender {
-            engine: Engine::Realtime,
+            engine: if beating.is_some() { Engine::Metronome } else { Engine::Realtime },
             rt_priority: self.config().local.rt_priority,
             rt_granted: report.is_some_and(|report| report.realtime),
-            longest_gap_ns: report.map_or(0, |report| report.longest_gap_ns),
+            longest_gap_ns: match beating {
+                Some((books, _, _)) => books.longest_gap_ns,
+                None => report.map_or(0, |report| report.longest_gap_ns),
+            },
+            why: self.sender.get().map(|sender| sender.why.clone()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::{
     Ebpf,
     maps::{Array, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use bytemuck::Zeroable as _;
 use heartbeat_common::records::{ActiveRecord, CounterRecord, KeyRecord, NetworkTable, RejectRecord, TimingRecord};
@@ -14,8 +14,9 @@ use crate::reload::keyring::{self, KeySlots};
 
 use super::{
     memory::{Memory, Shared, Sizes},
-    object::{self, LoadError, PROGRAM_HEARTBEAT, PROGRAM_JUDGE},
+    object::{self, LoadError, PROGRAM_GATE, PROGRAM_HEARTBEAT, PROGRAM_JUDGE, PROGRAM_TICK},
 };
+use crate::metronome::Records;
 
 /// A frame for BPF_PROG_TEST_RUN: the judge's program does not look at it, the kernel wants an Ethernet header.
 const EMPTY_FRAME: [u8; 64] = [0; 64];
@@ -236,6 +237,44 @@ impl Kernel {
         } else {
             Err(KernelError::Judge("the kernel refused to start its timer".to_owned()))
         }
+    }
+
+    /// Loads the programs of the metronome, and gives them out as handles of their own; they are in `folder`, of a BPF file
+    /// system, for a moment.
+    ///
+    /// # Errors
+    /// [`KernelError::Load`].
+    pub fn metronome_programs(&mut self, folder: &Path) -> Result<[SchedClassifier; 2], KernelError> {
+        Ok([self.classifier(PROGRAM_GATE, folder)?, self.classifier(PROGRAM_TICK, folder)?])
+    }
+
+    fn classifier(&mut self, name: &'static str, folder: &Path) -> Result<SchedClassifier, KernelError> {
+        let explain = |error| object::program_error(name, &error);
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        let program: &mut SchedClassifier = program.try_into().map_err(|_| LoadError::Missing(name))?;
+        if program.fd().is_err() {
+            program.load().map_err(explain)?;
+        }
+        // Not the name of an attachment's pin.
+        let path = folder.join(format!("{name}-program"));
+        // Of a controller that was killed between the two.
+        let _gone = std::fs::remove_file(&path);
+        program.pin(&path).map_err(|error| LoadError::Object(object::chain(&error)))?;
+        let handle = SchedClassifier::from_pin(&path).map_err(explain);
+        let _gone = std::fs::remove_file(&path);
+        Ok(handle?)
+    }
+
+    /// The records of the metronome.
+    ///
+    /// # Errors
+    /// [`KernelError::Memory`].
+    pub fn metronome_records(&self, links: usize) -> Result<Records, KernelError> {
+        Ok(Records {
+            metronome: self.shared("METRONOME", 1)?,
+            targets: self.shared("TARGETS", links)?,
+            books: self.shared("METRONOME_BOOKS", 1)?,
+        })
     }
 
     fn program_mut(&mut self, name: &'static str) -> Result<&mut Xdp, KernelError> {

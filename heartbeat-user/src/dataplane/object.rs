@@ -6,6 +6,7 @@ use aya::{Ebpf, EbpfLoader, maps::Map, programs::ProgramError};
 
 use heartbeat_common::{
     judge::scan::PeerSoFar,
+    metronome::{MetronomeBooks, MetronomeRecord, TargetRecord},
     records::{
         ActiveRecord, AdmissionRecord, ArrivalRecord, CounterRecord, IntervalRecord, JudgeRecord, KeyRecord,
         LinkRecord, MembershipRecord, NetworkTable, NodeRecord, PeerRecord, RejectRecord, SequenceRecord, TimingRecord,
@@ -25,6 +26,11 @@ pub const PROGRAM_HEARTBEAT: &str = "heartbeat";
 /// The program that arms the judge.
 pub const PROGRAM_JUDGE: &str = "judge";
 
+/// The metronome's program before its queueing discipline.
+pub const PROGRAM_GATE: &str = "gate";
+/// The metronome's program behind it.
+pub const PROGRAM_TICK: &str = "tick";
+
 /// How many elements a map has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entries {
@@ -37,7 +43,7 @@ pub enum Entries {
 }
 
 /// Every map of the object with the size of its values, in the order in which they are listed to operators.
-pub const MAPS: [(&str, Entries, u32); 20] = [
+pub const MAPS: [(&str, Entries, u32); 23] = [
     ("NODE", Entries::Fixed, size::<NodeRecord>()),
     ("MEMBERSHIP", Entries::Fixed, size::<MembershipRecord>()),
     ("NETWORKS", Entries::Fixed, size::<NetworkTable>()),
@@ -57,6 +63,9 @@ pub const MAPS: [(&str, Entries, u32); 20] = [
     ("JUDGE_STATE", Entries::Fixed, size::<JudgeRecord>()),
     ("JUDGE", Entries::Fixed, TIMER_SIZE),
     ("JUDGE_SCAN", Entries::Fixed, SCAN_SIZE),
+    ("METRONOME", Entries::Fixed, size::<MetronomeRecord>()),
+    ("TARGETS", Entries::Links, size::<TargetRecord>()),
+    ("METRONOME_BOOKS", Entries::Fixed, size::<MetronomeBooks>()),
     ("EVENTS", Entries::Fixed, 0),
 ];
 
@@ -141,7 +150,8 @@ pub fn program_error(program: &'static str, error: &ProgramError) -> LoadError {
     LoadError::Program { program, reason: chain(error), log: String::new() }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -60,6 +60,12 @@ impl Pins {
         Self { base: bpf_dir.to_path_buf() }
     }
 
+    /// The directory that everything is below.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
     /// Directory of the maps; named after the ABI, so that another version never opens them by accident.
     #[must_use]
     pub fn maps(&self) -> PathBuf {
@@ -70,6 +76,12 @@ impl Pins {
     #[must_use]
     pub fn link(&self, ifindex: u32, mode: &str) -> PathBuf {
         self.base.join("links").join(format!("{ifindex}-{mode}"))
+    }
+
+    /// Directory of the metronome's attachments.
+    #[must_use]
+    pub fn metronome(&self) -> PathBuf {
+        self.base.join("metronome")
     }
 
     /// Every pinned attachment: interface, mode, path.
@@ -138,6 +150,7 @@ impl Pins {
     /// # Errors
     /// What the file system says.
     pub fn remove_all(&self) -> io::Result<()> {
+        remove_directory(&self.metronome())?;
         remove_directory(&self.base.join("links"))?;
         self.remove_maps()?;
         match fs::remove_dir(&self.base) {

@@ -10,7 +10,7 @@ use crossbeam_queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{Lane, Setup};
-use crate::control::Signer;
+use crate::{control::Signer, metronome::standby::Standby};
 
 /// Changes that may wait: they are taken at once, and come from operators.
 const WAITING: usize = 4;
@@ -77,9 +77,20 @@ impl Changes {
         for _change in 0..WAITING {
             let Some(mut change) = self.waiting.pop() else { return };
             match &mut change {
-                Change::Signer(signer) => std::mem::swap(&mut setup.signer, signer),
-                Change::Lanes(lanes) => std::mem::swap(&mut setup.lanes, lanes),
-                Change::Interval(interval_ns) => std::mem::swap(&mut setup.interval_ns, interval_ns),
+                Change::Signer(signer) => {
+                    std::mem::swap(&mut setup.signer, signer);
+                    setup.standby.iter().for_each(|standby| standby.sign_with(setup.signer.key_id));
+                }
+                Change::Lanes(lanes) => {
+                    std::mem::swap(&mut setup.lanes, lanes);
+                    setup.standby.iter_mut().for_each(Standby::retire);
+                }
+                Change::Interval(interval_ns) => {
+                    if *interval_ns != setup.interval_ns {
+                        setup.standby.iter_mut().for_each(Standby::retire);
+                    }
+                    std::mem::swap(&mut setup.interval_ns, interval_ns);
+                }
             }
             let _one_too_many = self.retired.push(change);
         }

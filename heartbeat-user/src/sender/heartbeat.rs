@@ -65,6 +65,18 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Sends what a metronome does not, by link; what `is_served` says yes to is left to it.
+    pub fn send_rest(&mut self, signer: &Signer, memory: &Memory, is_served: impl Fn(u32) -> bool) -> Sent {
+        let Some(node) = memory.node.read(0).filter(|node| node.incarnation != 0) else { return Sent::default() };
+        let mut sent = Sent::default();
+        for part in self.group.iter_mut().chain([&mut self.peers]) {
+            sent.add(&part.send_rest(&self.socket, signer, memory, &node, &is_served));
+        }
+        sent
+    }
+}
+
 impl Part {
     fn new(targets: &[(u16, SocketAddr)]) -> Self {
         let (destinations, addresses): (Vec<u16>, Vec<SocketAddr>) = targets.iter().copied().unzip();
@@ -76,6 +88,29 @@ impl Part {
             *message = compose(signer, memory, node, *destination, socket.network);
         }
         self.batch.send(socket.unicast())
+    }
+}
+
+impl Part {
+    fn send_rest(
+        &mut self,
+        socket: &NetworkSocket,
+        signer: &Signer,
+        memory: &Memory,
+        node: &NodeRecord,
+        is_served: &impl Fn(u32) -> bool,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        for (position, destination) in self.destinations.iter().enumerate() {
+            if is_served(ids::link_index(*destination, socket.network)) {
+                continue;
+            }
+            if let Some(message) = self.batch.messages().get_mut(position) {
+                *message = compose(signer, memory, node, *destination, socket.network);
+            }
+            sent.add(&self.batch.send_one(socket.unicast(), position));
+        }
+        sent
     }
 }
 

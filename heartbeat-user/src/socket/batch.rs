@@ -91,11 +91,20 @@ impl Batch {
 
     /// Hands every message to the kernel. One that is refused does not keep the others back.
     pub fn send(&mut self, socket: BorrowedFd<'_>) -> Sent {
+        self.send_range(socket, 0, self.headers.len())
+    }
+
+    /// Hands one message to the kernel.
+    pub fn send_one(&mut self, socket: BorrowedFd<'_>, position: usize) -> Sent {
+        self.send_range(socket, position, self.headers.len().min(position + 1))
+    }
+
+    fn send_range(&mut self, socket: BorrowedFd<'_>, from: usize, end: usize) -> Sent {
         debug_assert_eq!(self.vectors.len(), self.headers.len());
         let mut result = Sent::default();
-        let mut next = 0;
-        while next < self.headers.len() {
-            let count = (self.headers.len() - next).min(CALL_MAX);
+        let mut next = from;
+        while next < end {
+            let count = (end - next).min(CALL_MAX);
             let headers = &mut self.headers[next..next + count];
             // SAFETY: `count` headers whose pointers are valid (see `new`); the kernel writes `msg_len` of each.
             let sent = unsafe {

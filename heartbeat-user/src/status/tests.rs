@@ -45,7 +45,13 @@ pub(crate) fn example() -> Status {
             degraded: None,
             ring_lost: 0,
         },
-        sender: Sender { engine: Engine::Realtime, rt_priority: 60, rt_granted: true, longest_gap_ns: 10_012_345 },
+        sender: Sender {
+            engine: Engine::Realtime,
+            rt_priority: 60,
+            rt_granted: true,
+            longest_gap_ns: 10_012_345,
+            why: None,
+        },
         nodes: vec![Node {
             id: 2,
             name: "bravo".to_owned(),

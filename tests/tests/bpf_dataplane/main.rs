@@ -8,6 +8,7 @@ mod contention;
 mod control;
 mod judge;
 mod loading;
+mod metronome;
 mod notices;
 mod peers;
 mod random;
