@@ -33,6 +33,8 @@ enum What {
     Ladder,
     /// From 10 to 1,000 peers
     Scale,
+    /// Longest time between two heartbeats, by sender and load
+    Send,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -47,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Detect => "detect",
         What::Ladder => "ladder",
         What::Scale => "scale",
+        What::Send => "send",
     };
     let mut bench = match program.to_str() {
         Some(program) => privileged(program),

@@ -5,7 +5,7 @@
 //! on: a system that never accuses is no solution.
 
 mod climb;
-mod load;
+pub(crate) mod load;
 mod outcome;
 mod records;
 mod rung;

@@ -19,6 +19,7 @@ mod removal;
 mod report;
 mod scale;
 mod scene;
+mod send;
 mod soak;
 mod throughput;
 
@@ -39,6 +40,7 @@ enum Command {
     Detect(detect::Arguments),
     Ladder(ladder::Arguments),
     Scale(scale::Arguments),
+    Send(send::Arguments),
     Throughput(throughput::Arguments),
 }
 
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Scale(arguments) => scale::run(&arguments),
+        Command::Send(arguments) => send::run(&arguments),
         Command::Throughput(arguments) => throughput::run(&arguments),
     };
     match result {

@@ -34,7 +34,7 @@ const BURST_PAUSE: Duration = Duration::from_millis(100);
 const HOG: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_millis(1000));
 
 /// A load at work; ends with [`Load::stop`] or on drop.
-pub(super) struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<Done>>>,
     program: Option<Child>,
@@ -49,7 +49,7 @@ struct Done {
 
 impl Load {
     /// Starts what the rung asks for.
-    pub(super) fn start(rung: Rung, topology: &Topology, seconds: u64, seed: u64) -> Result<Self> {
+    pub(crate) fn start(rung: Rung, topology: &Topology, seconds: u64, seed: u64) -> Result<Self> {
         let mut load = Self { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new(), program: None };
         match rung {
             Rung::Idle | Rung::Stopped | Rung::Killed => {}
@@ -67,7 +67,7 @@ impl Load {
     }
 
     /// Ends it, and fills in what it did.
-    pub(super) fn stop(mut self, witness: &mut Witness) -> Result<()> {
+    pub(crate) fn stop(mut self, witness: &mut Witness) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let done = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
