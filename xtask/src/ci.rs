@@ -5,9 +5,11 @@ use anyhow::Result;
 use crate::{
     environment,
     exec::{command, exec, find_program},
+    fuzz,
     setup::{self, Ready, Scope},
     test,
     toolchain::{BPF_TARGET, NIGHTLY_TOOLCHAIN, TOOLCHAIN_VARIABLE},
+    vm,
 };
 
 /// The crate that is compiled for the kernel, not for this machine: heartbeat-user's build script builds it.
@@ -30,7 +32,7 @@ struct Optional {
     command: &'static [&'static str],
 }
 
-/// Formatting, lints, documentation and its examples, then all tests.
+/// Formatting, lints, documentation and its examples, a little fuzzing, a cluster on another kernel, then all tests.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 
@@ -56,6 +58,8 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
     }
     // nextest does not run the examples in documentation comments.
     exec(cargo(&["test", "--doc"]).args(host_crates).args(["--exclude", BENCH_NOT_FOR_THE_HOST]))?;
+    fuzz::briefly(&ready)?;
+    vm::run(&vm::Arguments::oldest_kernel(), &[])?;
     test::all(&ready)
 }
 

@@ -5,6 +5,8 @@ mod ci;
 mod dist;
 mod environment;
 mod exec;
+mod fuzz;
+mod model;
 mod run;
 mod setup;
 mod sim;
@@ -29,6 +31,8 @@ enum Command {
     Run(run::Arguments),
     Test(test::Arguments),
     Sim(sim::Arguments),
+    Model(model::Arguments),
+    Fuzz(fuzz::Arguments),
     Ci(ci::Arguments),
     Bench(bench::Arguments),
     Dist(dist::Arguments),
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Model(arguments) => model::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Dist(arguments) => dist::run(&arguments),

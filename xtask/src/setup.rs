@@ -151,6 +151,7 @@ fn look(scope: Scope) -> Result<Vec<Requirement>> {
     }
     if scope.has_nodes() && scope.has_tests() {
         requirements.extend(tools::for_testing_nodes());
+        requirements.extend(tools::for_fuzzing());
     }
     if scope.has_machines() {
         requirements.extend(tools::for_machines());

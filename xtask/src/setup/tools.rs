@@ -30,6 +30,9 @@ const MACHINES: [Tool; 4] = [
     Tool { program: "objcopy", packages: &["binutils"] },
 ];
 
+/// libFuzzer is C++.
+const FUZZING: [Tool; 1] = [Tool { program: "c++", packages: &["g++"] }];
+
 /// What a cluster in network namespaces needs.
 pub(super) fn for_nodes() -> Vec<Requirement> {
     NODES.iter().map(requirement).collect()
@@ -38,6 +41,11 @@ pub(super) fn for_nodes() -> Vec<Requirement> {
 /// What tests of it need beside that.
 pub(super) fn for_testing_nodes() -> Vec<Requirement> {
     TESTING_NODES.iter().map(requirement).collect()
+}
+
+/// What the fuzzers need.
+pub(super) fn for_fuzzing() -> Vec<Requirement> {
+    FUZZING.iter().map(requirement).collect()
 }
 
 /// What virtual machines need beside that.
