@@ -4,6 +4,7 @@
 
 mod agreement;
 mod bystanders;
+mod carrier;
 mod cuts;
 mod dataplanes;
 mod differing;
