@@ -327,7 +327,11 @@ fn config(local: u16) -> String {
             address(node)
         );
     }
-    let _ = write!(text, "\n[local]\nnode = \"{}\"\nsender = \"realtime\"\nstate_dir = \"/run/heartbeat-state\"\n", node_name(local));
+    let _ = write!(
+        text,
+        "\n[local]\nnode = \"{}\"\nsender = \"realtime\"\nstate_dir = \"/run/heartbeat-state\"\n",
+        node_name(local)
+    );
     text
 }
 

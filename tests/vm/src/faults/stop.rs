@@ -57,7 +57,7 @@ pub(super) fn play(machines: &mut Machines<'_>, pause: Duration) -> Result<Seen>
     seen.require(error <= ESTIMATE_ERROR, || format!("it says {estimate:?}, and it was {pause:?}"));
     let first = parts.iter().map(|told| told.at).min().unwrap_or(resumed).saturating_duration_since(resumed);
     seen.at_the_machine.push(format!(
-        "9001 after {:.1} s: stood still for {:.1} s, told in {} parts",
+        "9001 after {:.1} s: stood still for {:.1} s, told in {} events",
         first.as_secs_f64(),
         estimate.as_secs_f64(),
         parts.len()
@@ -108,8 +108,10 @@ fn stopped_clock(told: &Told) -> bool {
     told.event.id() == LOCAL_STALL && told.event.node() == u64::from(VICTIM) && told.event.detail()["source"] == "clock"
 }
 
+/// Stalls that come close together share an event, which has their sum.
 fn length(told: &Told) -> Option<Duration> {
-    told.event.detail()["length_ns"].as_u64().map(Duration::from_nanos)
+    let number = |field: &str| told.event.detail()[field].as_u64();
+    number("total_ms").map(Duration::from_millis).or_else(|| number("length_ns").map(Duration::from_nanos))
 }
 
 /// Who has removed the node.
@@ -156,5 +158,8 @@ mod tests {
         assert!(!stopped_clock(&told(LOCAL_STALL, VICTIM, 0, "controller")));
         assert!(!stopped_clock(&told(LOCAL_STALL, 1, 0, "clock")));
         assert_eq!(length(&told(LOCAL_STALL, VICTIM, 0, "clock")), Some(Duration::from_nanos(7)));
+        let together = json!({"id": LOCAL_STALL, "node": 3, "mono_ns": 1, "detail": {"length_ns": 7, "total_ms": 9}});
+        let together = Told { at: Instant::now(), event: Event::from_value(together).unwrap() };
+        assert_eq!(length(&together), Some(Duration::from_millis(9)));
     }
 }
