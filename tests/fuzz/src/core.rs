@@ -67,11 +67,20 @@ impl Run {
         let before = stranger.then(|| self.standing());
         // A core that was adopted, or formed, has heard verdicts before.
         self.judged |= matches!(input, Input::Late(_) | Input::Silent(_));
-        self.core.handle(self.now, input.clone());
+        self.handle(input.clone());
         let told = self.drain();
         if let Some(before) = before {
             assert_eq!(before, self.standing(), "a stranger's message changed something: {input:?}");
             assert!(told.is_empty(), "a stranger's message told {told:?}: {input:?}");
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let incarnation = self.core.incarnation();
+        self.core.handle(self.now, input);
+        if self.core.incarnation() != incarnation {
+            // Another life, perhaps at the same moment: it begins with nothing.
+            self.record = None;
         }
     }
 
@@ -87,7 +96,7 @@ impl Run {
                 }
                 Action::TakeIncarnation { at_least } => {
                     let incarnation = Incarnation(at_least.0.max(self.core.incarnation().0.saturating_add(1)));
-                    self.core.handle(self.now, Input::IncarnationTaken { incarnation });
+                    self.handle(Input::IncarnationTaken { incarnation });
                 }
                 Action::Membership(MembershipAction::Bind { sequence, exclude }) => {
                     let newest = |peer| Newest { peer, stamp_ns: self.now.mono_ns };
@@ -110,7 +119,7 @@ impl Run {
     }
 
     fn recorded(&mut self, record: Record) {
-        if let Some(earlier) = self.record.as_ref().filter(|earlier| earlier.began_ns == record.began_ns) {
+        if let Some(earlier) = &self.record {
             let number = |record: &Record| record.view.as_ref().map_or(0, |view| view.id.number);
             let fell = record.sequence < earlier.sequence || record.epoch < earlier.epoch;
             assert!(!fell && number(&record) >= number(earlier), "{earlier:?} became {record:?}");
