@@ -50,7 +50,7 @@ impl Clock {
         Now { mono_ns, boot_ns: mono_ns }
     }
 
-    /// The first true time at which the local clock shows at least `mono_ns`.
+    /// The first true time at which the local clock shows at least `mono_ns`; of one that stands still, if it went on now.
     #[must_use]
     pub fn to_true(&self, mono_ns: u64) -> u64 {
         let local = i128::from(mono_ns.saturating_sub(1_000_000_000));
@@ -59,7 +59,8 @@ impl Clock {
         let mut true_ns =
             u64::try_from(age).unwrap_or(u64::MAX).saturating_add(self.boot_true_ns).saturating_add(self.stood_ns);
         // Division rounds towards zero on the way back: step over it.
-        while self.at(true_ns).mono_ns < mono_ns && true_ns < u64::MAX / 2 {
+        let runs = Self { stands_since_ns: None, ..*self };
+        while runs.at(true_ns).mono_ns < mono_ns && true_ns < u64::MAX / 2 {
             true_ns += 1;
         }
         true_ns
@@ -76,6 +77,7 @@ mod tests {
         let before = clock.at(4_000_000_000).mono_ns;
         clock.stop(4_000_000_000);
         assert_eq!(clock.at(9_000_000_000).mono_ns, before);
+        assert!(clock.to_true(before + 1_000) > 4_000_000_000);
         assert_eq!(clock.resume(9_000_000_000), 5_000_000_000);
         assert_eq!(clock.at(9_000_000_000).mono_ns, before);
         assert!(clock.to_true(before + 1_000) > 9_000_000_000);
