@@ -10,8 +10,9 @@ use crate::{
     toolchain::TOOLCHAIN_VARIABLE,
 };
 
-/// What `test vm` takes beside the kind.
+/// What `test vm` takes beside the kind; no group, whose name would be that of the arguments that it is a part of.
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Arguments {
     /// With vm: a kernel to try, such as 6.1-rt; all if none is named
     #[arg(long = "kernel", value_name = "KERNEL")]
