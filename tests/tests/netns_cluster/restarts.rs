@@ -20,11 +20,13 @@ use nix::sys::signal::Signal;
 use crate::{
     nodes::{
         CONTROLLER_STARTED, NODE_LEFT, PATIENCE, edit_config, incarnation, links_between, links_of, nanoseconds, spec,
-        stalls_ns, three_up, up,
+        stalls_ns, three_up, up, wait_for_view,
     },
     pinned,
 };
 
+/// A node with another configuration is refused.
+const CONFIG_DIFFERS: u64 = 9012;
 /// Long enough for a controller to start within, on a loaded machine and without optimisation.
 const UNNOTICED_INTERVAL: Duration = Duration::from_millis(1500);
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -130,11 +132,16 @@ fn a_link_that_was_late_before_is_not_told_of_again_until_it_is_back() {
 }
 
 #[test]
-fn new_timeouts_judge_after_a_restart() {
+fn new_timeouts_judge_after_a_restart_of_all() {
     let mut cluster = three_up(INTERVAL);
-    comes_back(&mut cluster, |cluster| {
-        edit_config(cluster, 2, "interval = \"200ms\"", "interval = \"200ms\"\nlate_after = 4");
-    });
+    for node in [1, 2, 3] {
+        cluster.node_mut(node).kill().unwrap();
+        edit_config(&cluster, node, "interval = \"200ms\"", "interval = \"200ms\"\nlate_after = 4");
+    }
+    for node in [1, 2, 3] {
+        cluster.start_node(node, &[]).unwrap();
+    }
+    wait_for_view(&cluster);
     let place = cluster.events().len();
     cluster.topology().cut(1, 1).unwrap();
     let lost = |events: &[Event]| links_of(events, LINK_LOST) == links_between(1, &[1, 2, 3], "private");
@@ -142,8 +149,7 @@ fn new_timeouts_judge_after_a_restart() {
     let stalled_ns = stalls_ns(&cluster.events().since(place));
     for event in events.iter().filter(|event| event.id() == LINK_LOST) {
         let field = |name: &str| event.detail()[name].as_u64().unwrap();
-        let intervals = if event.node() == 2 { 4 } else { 2 };
-        let timeout_ns = nanoseconds(intervals * INTERVAL + INTERVAL / 8);
+        let timeout_ns = nanoseconds(4 * INTERVAL + INTERVAL / 8);
         let waited_ns = field("deadline_ns") - field("stamp_ns");
         assert!((timeout_ns..=timeout_ns + stalled_ns).contains(&waited_ns), "{}", event.value());
     }
@@ -212,9 +218,16 @@ fn is_gone(cluster: &Cluster, node: u16) {
 #[test]
 fn another_configuration_is_a_new_incarnation_and_says_so() {
     let mut cluster = three_up(INTERVAL);
+    let place = cluster.events().len();
     let started =
-        comes_back(&mut cluster, |cluster| edit_config(cluster, 2, "interval = \"200ms\"", "interval = \"210ms\""));
+        starts_again(&mut cluster, |cluster| edit_config(cluster, 2, "interval = \"200ms\"", "interval = \"210ms\""));
     is_new(&started, "the configuration of the cluster has changed");
+    for peer in [1, 3] {
+        let refused = |event: &Event| event.id() == CONFIG_DIFFERS && event.node() == peer && event.peer() == Some(2);
+        cluster.events().wait_for(place, PATIENCE, "9012 at each peer", refused).unwrap();
+    }
+    // With the configuration of the others it comes back.
+    comes_back(&mut cluster, |cluster| edit_config(cluster, 2, "interval = \"210ms\"", "interval = \"200ms\""));
 }
 
 #[test]
@@ -304,6 +317,14 @@ fn bpf_directory(cluster: &Cluster, node: u16) -> String {
 
 /// Kills node 2, changes something, and starts it again: what it says of its start, once its peers hear it.
 fn comes_back(cluster: &mut Cluster, change: impl FnOnce(&Cluster)) -> Event {
+    let place = cluster.events().len();
+    let started = starts_again(cluster, change);
+    wait_for_contact(cluster, 2, place);
+    started
+}
+
+/// The same, whatever its peers think of it.
+fn starts_again(cluster: &mut Cluster, change: impl FnOnce(&Cluster)) -> Event {
     let before = incarnation(cluster, 2);
     cluster.node_mut(2).kill().unwrap();
     change(cluster);
@@ -311,7 +332,6 @@ fn comes_back(cluster: &mut Cluster, change: impl FnOnce(&Cluster)) -> Event {
     cluster.start_node(2, &[]).unwrap();
     let started = wait_for_start(cluster, 2, place);
     assert!(started.detail()["incarnation"].as_u64().unwrap() > before, "{}", started.value());
-    wait_for_contact(cluster, 2, place);
     started
 }
 
