@@ -26,6 +26,9 @@ pub static PHASES: LazyLock<Vec<Phase>> = LazyLock::new(phases::record);
 /// Actions after one input. A core that wants more than its own queue of messages holds has run away.
 const ACTIONS: usize = 40_000;
 
+/// Passes in which a core comes to rest: a regroup of a node alone needs two.
+const PASSES: usize = 8;
+
 /// Inputs of one sequence: longer ones teach nothing new and slow the search down.
 const INPUTS: usize = 200;
 
@@ -60,9 +63,7 @@ struct Run {
 
 impl Run {
     fn take(&mut self, input: Input) {
-        // What is due by the clock is not the input's doing.
-        self.core.handle(self.now, Input::Timer);
-        self.drain();
+        self.settle();
         let stranger = self.is_of_a_stranger(&input);
         let before = stranger.then(|| self.standing());
         // A core that was adopted, or formed, has heard verdicts before.
@@ -72,6 +73,19 @@ impl Run {
         if let Some(before) = before {
             assert_eq!(before, self.standing(), "a stranger's message changed something: {input:?}");
             assert!(told.is_empty(), "a stranger's message told {told:?}: {input:?}");
+        }
+    }
+
+    /// What is due by the clock is not the next input's doing. One input sets off a bounded number of steps: what is left is
+    /// done at the next.
+    fn settle(&mut self) {
+        for _ in 0..PASSES {
+            let before = self.standing();
+            self.core.handle(self.now, Input::Timer);
+            self.drain();
+            if self.standing() == before {
+                return;
+            }
         }
     }
 
