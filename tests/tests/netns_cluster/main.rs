@@ -14,6 +14,7 @@ mod frames;
 mod judge;
 mod liars;
 mod metrics;
+mod metronome;
 mod nodes;
 mod orders;
 mod packets;
