@@ -182,6 +182,8 @@ impl Node {
                 self.step_regroup(now, StageEvent::RowsComplete);
             }
             Stage::Closing if regroup.decision.is_some() => return false,
+            // This node decides, and waits for the witness: another sequence would not bring that sooner.
+            Stage::Closing if in_view && patient && regroup.promise.is_some() => return false,
             Stage::Closing => {
                 let decider = self.decider(membership).filter(|id| *id != local);
                 let rest = self.component(membership).without(&decider.map(NodeSet::of).unwrap_or_default());
