@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     log: bool,
 
-    /// One cluster of that many nodes that loses a tenth of them and gets them back: messages, bytes and virtual time
+    /// One cluster of that many nodes that loses a hundredth of them, at least one, and gets them back: messages, bytes and virtual time
     #[arg(long, conflicts_with_all = ["log", "runs"])]
     large: bool,
 }

@@ -35,7 +35,7 @@ pub struct Report {
     real_s: f64,
 }
 
-/// A cluster of `nodes` nodes in one view loses a tenth of them, and gets them back.
+/// A cluster of `nodes` nodes in one view loses a hundredth of them, at least one, and gets them back.
 ///
 /// # Errors
 /// What did not come about, or an invariant that broke.
@@ -48,7 +48,7 @@ pub fn partition_and_heal(nodes: u16, seed: u64) -> Result<Report, String> {
     }
     let everyone: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
     until(&mut world, "formed", &everyone)?;
-    let minority = (nodes / 10).max(1);
+    let minority = (nodes / 100).max(1);
     let (stay, go) = everyone.split_at(usize::from(nodes - minority));
     let networks: Vec<_> = world.config.networks.iter().map(|network| network.id).collect();
     for network in &networks {

@@ -74,6 +74,8 @@ pub struct Machine {
     pub file: Option<Staged>,
     /// Passes that its controller has made.
     pub beat: u64,
+    /// When its core is told of echoes again, true time; in large clusters only.
+    pub echoes_due_ns: u64,
     /// The whole machine stands still, its clock too, until this true time; 0 = it runs.
     pub stunned_until_ns: u64,
     /// It stood still for so long, until this true time, and has not noticed yet.
@@ -112,6 +114,7 @@ impl Machine {
             digest: None,
             file: None,
             beat: 0,
+            echoes_due_ns: 0,
             stunned_until_ns: 0,
             unaware: None,
             fresh: false,
