@@ -97,6 +97,11 @@ fn no_binding_is_noticed() {
 }
 
 #[test]
+fn no_binding_is_noticed_by_random_runs_too() {
+    assert_caught("no binding", 5, rule(Mutation::NoBinding), &['1', '2', '3', '4']);
+}
+
+#[test]
 fn a_tie_breaker_that_forms_is_noticed() {
     assert_caught("tie-breaker forms", 4, rule(Mutation::TieBreakerForms), &['2', '3', '5']);
 }
