@@ -11,6 +11,7 @@ mod differing;
 mod disk;
 mod flood;
 mod frames;
+mod fuzz;
 mod judge;
 mod liars;
 mod metrics;
