@@ -6,12 +6,13 @@ use serde::ser::{self, Serialize};
 
 use super::token::{EPOCHS, SEQUENCES, Token, VIEWS};
 
-/// Fields that decide nothing in the model: constants; counters, texts and evidence for operators; states of networks; which of
-/// several rows a message begins with; copies of what stands elsewhere; which of the last 64 messages arrived, for none
-/// arrives twice; the source of nonces, of which only equality counts.
-const IGNORED: [&str; 22] = [
+/// Fields that decide nothing in the model: constants; counters, texts and evidence for operators; what only saves
+/// computing it again; states of networks; which of several rows a message begins with; copies of what stands elsewhere;
+/// which of the last 64 messages arrived, for none arrives twice; the source of nonces, of which only equality counts.
+const IGNORED: [&str; 24] = [
     "actions",
     "config",
+    "decider_known",
     "electorate",
     "heard_on",
     "last_stall",
@@ -19,15 +20,16 @@ const IGNORED: [&str; 22] = [
     "missed",
     "name",
     "networks",
+    "nobody_lost",
     "nonces",
     "persisted",
     "queued_sends",
     "refused",
     "repeat_ns",
     "rotation",
+    "rows_version",
     "seen",
     "settings",
-    "since_ns",
     "stages",
     "told",
     "verdicts",
@@ -35,7 +37,7 @@ const IGNORED: [&str; 22] = [
 ];
 
 /// The same where another type has a field of that name that decides.
-const IGNORED_IN: [(&str, &str); 1] = [("Regroup", "links")];
+const IGNORED_IN: [(&str, &str); 2] = [("Link", "since_ns"), ("Regroup", "links")];
 
 /// Fields that hold view numbers.
 const VIEW_FIELDS: [&str; 4] = ["number", "highest_bound", "promise", "installed"];
