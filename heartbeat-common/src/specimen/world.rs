@@ -158,23 +158,23 @@ impl World {
             Message::Heartbeat(heartbeat) => heartbeat,
             Message::Control { kind } => return Outcome::Control(verified.link, kind),
         };
-        match self.book(verified.link, &heartbeat) {
+        match self.book(verified.link, &heartbeat, 1) {
             Ok(_) => Outcome::Heartbeat(verified.link, heartbeat),
             Err(reason) => Outcome::Refused(reason),
         }
     }
 
-    /// The link record after a first heartbeat with stamp 1.
+    /// The link record after a first heartbeat that arrived at `stamp_ns`.
     ///
     /// # Errors
     /// Wrong incarnation or sequence number.
-    pub fn book(&self, link: u32, heartbeat: &Heartbeat) -> Result<LinkRecord, Reject> {
+    pub fn book(&self, link: u32, heartbeat: &Heartbeat, stamp_ns: u64) -> Result<LinkRecord, Reject> {
         let peer = self.peer(link).ok_or(Reject::UnknownPeer)?;
         if peer.incarnation == 0 || peer.incarnation != heartbeat.incarnation {
             return Err(Reject::WrongIncarnation);
         }
         let mut record = empty_link();
-        account(&mut record, peer, &VerdictRecord::zeroed(), heartbeat, || 1)?;
+        account(&mut record, peer, &VerdictRecord::zeroed(), heartbeat, || stamp_ns)?;
         Ok(record)
     }
 }

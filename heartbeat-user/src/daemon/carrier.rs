@@ -30,6 +30,9 @@ use crate::{
 const GROUPS: u32 = (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR) as u32;
 /// Looked at even if nothing was said; also when the reactor had no room for the last change.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
+/// Attaching a program makes drivers take their carrier away for a moment, and the kernel tells up to a second late that
+/// one is back (net/core/link_watch.c): what is broken right after the start is told only if it stays so.
+const SETTLING: Duration = Duration::from_secs(2);
 /// Larger than any message of the kernel about one interface; what is cut is not read anyway.
 const MESSAGE_BYTES: usize = 4_096;
 
@@ -43,13 +46,19 @@ pub(super) async fn watch(interfaces: Vec<LocalInterface>, mailbox: Arc<Mailbox>
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // An interface that works is no news to a core that has just been built.
     let mut told: BTreeMap<u8, bool> = interfaces.iter().map(|interface| (interface.network, false)).collect();
+    let settled = tokio::time::sleep(SETTLING);
+    tokio::pin!(settled);
     loop {
         tokio::select! {
+            () = &mut settled, if !settled.is_elapsed() => {}
             ready = changes.readable() => {
                 drain(changes.get_ref());
                 ready?.clear_ready();
             }
             _ = look.tick() => {}
+        }
+        if !settled.is_elapsed() {
+            continue;
         }
         // Where the system does not say, nothing has changed.
         let Ok(addresses) = addresses() else { continue };
