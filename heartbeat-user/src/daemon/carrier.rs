@@ -4,7 +4,7 @@
 //! that was lost, or not understood, costs nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
     os::fd::{AsRawFd as _, OwnedFd},
@@ -31,7 +31,7 @@ const GROUPS: u32 = (libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP
 /// Looked at even if nothing was said; also when the reactor had no room for the last change.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
 /// Attaching a program makes drivers take their carrier away for a moment, and the kernel tells up to a second late that
-/// one is back (net/core/link_watch.c): what is broken right after the start is told only if it stays so.
+/// one is back (net/core/link_watch.c): what has not worked since the start is told only if it stays so.
 const SETTLING: Duration = Duration::from_secs(2);
 /// Larger than any message of the kernel about one interface; what is cut is not read anyway.
 const MESSAGE_BYTES: usize = 4_096;
@@ -46,6 +46,7 @@ pub(super) async fn watch(interfaces: Vec<LocalInterface>, mailbox: Arc<Mailbox>
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // An interface that works is no news to a core that has just been built.
     let mut told: BTreeMap<u8, bool> = interfaces.iter().map(|interface| (interface.network, false)).collect();
+    let mut seen_working = BTreeSet::new();
     let settled = tokio::time::sleep(SETTLING);
     tokio::pin!(settled);
     loop {
@@ -57,13 +58,15 @@ pub(super) async fn watch(interfaces: Vec<LocalInterface>, mailbox: Arc<Mailbox>
             }
             _ = look.tick() => {}
         }
-        if !settled.is_elapsed() {
-            continue;
-        }
         // Where the system does not say, nothing has changed.
         let Ok(addresses) = addresses() else { continue };
         for interface in &interfaces {
             let broken = is_broken(interface, &addresses);
+            if !broken {
+                seen_working.insert(interface.network);
+            } else if !settled.is_elapsed() && !seen_working.contains(&interface.network) {
+                continue;
+            }
             if told.get(&interface.network) != Some(&broken)
                 && mailbox.command(Command::InterfaceBroken { network: interface.network, broken })
             {
