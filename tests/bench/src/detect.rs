@@ -5,7 +5,7 @@ pub(crate) mod round;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use heartbeat_tests::{cluster::Cluster, config::ClusterSpec, process::find_program, topology::TopologySpec};
+use heartbeat_tests::{cluster::Cluster, config::ClusterSpec, topology::TopologySpec};
 use serde::Serialize;
 
 use crate::{
@@ -101,10 +101,7 @@ fn start(arguments: &Arguments, timing: Timing) -> Result<Cluster> {
     let mut spec = ClusterSpec::new(timing.interval);
     spec.lost_after = Some(timing.lost_after);
     let topology = TopologySpec::new(arguments.nodes, arguments.networks);
-    let mut cluster = Cluster::prepare(topology, &spec, &find_program()?)?;
-    for node in cluster.topology().node_ids() {
-        cluster.start_node(node, &[])?;
-    }
+    let cluster = Cluster::start(topology, &spec)?;
     round::wait_for_view(&cluster, timing.patience)?;
     Ok(cluster)
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use heartbeat_common::{ABI_VERSION, ids, records::ArrivalRecord};
-use heartbeat_tests::{cluster::Cluster, config::ClusterSpec, process::find_program, topology::TopologySpec};
+use heartbeat_tests::{cluster::Cluster, config::ClusterSpec, topology::TopologySpec};
 use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde_json::json;
@@ -112,10 +112,7 @@ fn measure(arguments: &Arguments, sender: &str, interval_ms: u64, rung: Rung) ->
     let interval = Duration::from_millis(interval_ms);
     let mut spec = ClusterSpec::new(&format!("{interval_ms}ms"));
     (spec.sender, spec.lost_after) = (Some(sender.to_owned()), Some(LOST_AFTER));
-    let mut cluster = Cluster::prepare(TopologySpec::new(2, 1), &spec, &find_program()?)?;
-    for node in cluster.topology().node_ids() {
-        cluster.start_node(node, &[])?;
-    }
+    let cluster = Cluster::start(TopologySpec::new(2, 1), &spec)?;
     wait_for_view(&cluster, PATIENCE)?;
     // Until everybody knows where everybody is.
     thread::sleep(Duration::from_secs(1).max(3 * interval));

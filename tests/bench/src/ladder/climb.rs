@@ -11,7 +11,6 @@ use heartbeat_tests::{
     config::ClusterSpec,
     events::{Event, LINK_LOST},
     naming::network_name,
-    process::find_program,
     topology::TopologySpec,
 };
 use nix::{sys::signal::Signal, unistd::Pid};
@@ -153,10 +152,7 @@ fn start(plan: &Plan) -> Result<Cluster> {
     let mut spec = ClusterSpec::new(&format!("{}ms", plan.interval_ms));
     spec.lost_after = Some(u32::try_from(LOST_AFTER)?);
     spec.sender.clone_from(&plan.sender);
-    let mut cluster = Cluster::prepare(TopologySpec::new(plan.nodes, NETWORKS), &spec, &find_program()?)?;
-    for node in cluster.topology().node_ids() {
-        cluster.start_node(node, &[])?;
-    }
+    let cluster = Cluster::start(TopologySpec::new(plan.nodes, NETWORKS), &spec)?;
     wait_for_view(&cluster, PATIENCE)?;
     if let Some(demotion) = plan.demotion {
         for node in cluster.nodes() {
