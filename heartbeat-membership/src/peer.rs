@@ -36,6 +36,8 @@ pub(crate) struct Contender {
     pub(crate) incarnation: Incarnation,
     /// When it first proved itself.
     pub(crate) since_ns: u64,
+    /// When it last did.
+    pub(crate) seen_ns: u64,
     /// The accepted incarnation has echoed what was sent after that: there are two machines.
     pub(crate) confirmed: bool,
 }

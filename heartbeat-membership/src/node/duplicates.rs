@@ -13,7 +13,11 @@ use crate::link::LinkState;
 use crate::membership::Echo;
 use crate::message::hello::Statement;
 use crate::peer::{Contender, Peer};
-use crate::time::Now;
+use crate::time::{Now, SECOND_NS};
+
+/// A contender that has not proved itself for this long is gone. Its heartbeats, refused, make it be called again within
+/// seconds; a minute is also how often at most it is told of.
+const CONTENDER_LIFE_NS: u64 = 60 * SECOND_NS;
 
 impl Node {
     /// Whether a proven incarnation is to be refused because an earlier one, a member, goes on beating.
@@ -24,15 +28,23 @@ impl Node {
         });
         let counts: Vec<_> = self.config.networks.iter().map(|it| it.id).filter(|it| self.counts(*it)).collect();
         let Some(peer) = self.peers.get_mut(&id) else { return false };
-        let running = member.filter(|member| peer.handshake.accepted() == Some(*member) && *member < incarnation);
+        let running = member.filter(|member| peer.handshake.accepted() == Some(*member));
         let beats = peer.links.iter().any(|(network, link)| counts.contains(network) && link.state == LinkState::Up);
-        if running.is_none() || !beats {
+        let Some(running) = running.filter(|_| beats) else {
             peer.contender = None;
             return false;
+        };
+        if incarnation <= running {
+            // Where both machines are reached, each on one network, their answers alternate: this one ends nothing.
+            peer.contender.take_if(|known| now.mono_ns.saturating_sub(known.seen_ns) > CONTENDER_LIFE_NS);
+            return false;
         }
-        if peer.contender.is_none_or(|known| known.incarnation != incarnation) {
-            let confirmed = peer.contender.is_some_and(|known| known.confirmed);
-            peer.contender = Some(Contender { incarnation, since_ns: now.mono_ns, confirmed });
+        match &mut peer.contender {
+            Some(known) if known.incarnation == incarnation => known.seen_ns = now.mono_ns,
+            known => {
+                let confirmed = known.is_some_and(|known| known.confirmed);
+                *known = Some(Contender { incarnation, since_ns: now.mono_ns, seen_ns: now.mono_ns, confirmed });
+            }
         }
         if self.is_duplicate(id) {
             self.report_duplicate(now, id);

@@ -5,6 +5,7 @@
 mod agreement;
 mod bystanders;
 mod carrier;
+mod clones;
 mod cuts;
 mod dataplanes;
 mod differing;

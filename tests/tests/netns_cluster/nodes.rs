@@ -68,7 +68,11 @@ fn wait_until_up(cluster: &mut Cluster) {
 
 /// Waits until all nodes are in one view, and may act.
 pub(crate) fn wait_for_view(cluster: &Cluster) {
-    let all: Vec<u16> = cluster.topology().node_ids().collect();
+    wait_for_view_of(cluster, &cluster.topology().node_ids().collect::<Vec<_>>());
+}
+
+/// Waits until these nodes are in one view, nobody else is, and they may act.
+pub(crate) fn wait_for_view_of(cluster: &Cluster, all: &[u16]) {
     let deadline = Instant::now() + Duration::from_secs(30);
     let view = |node: &u16| {
         // A node that has only just been started does not answer yet.
