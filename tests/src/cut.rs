@@ -5,17 +5,16 @@
 
 use std::{
     collections::BTreeSet,
-    io::Write as _,
-    process::Stdio,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::{
     clock::Moment,
     namespace::Namespace,
     netlink::{Change, Netfilter},
+    nft::nft,
 };
 
 const TABLE: &str = "heartbeat";
@@ -110,15 +109,6 @@ fn prepare(bridge: &Namespace) -> Result<Netfilter> {
         "table bridge {TABLE} {{\n set {SET} {{ type ifname . ifname; }}\n \
          chain forward {{ type filter hook forward priority 0; iifname . oifname @{SET} drop; }}\n}}\n"
     );
-    let mut nft = bridge.command("nft")?;
-    nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = nft.spawn().context("cannot start `nft` (package nftables)")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(rules.as_bytes()).context("cannot write to `nft`")?;
-    }
-    let output = child.wait_with_output().context("cannot wait for `nft`")?;
-    if !output.status.success() {
-        bail!("`nft` failed in {}: {}", bridge.name(), String::from_utf8_lossy(&output.stderr).trim());
-    }
+    nft(bridge, &rules)?;
     bridge.run(Netfilter::open)?.context("cannot open a netfilter socket")
 }

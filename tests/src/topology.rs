@@ -8,6 +8,7 @@ use crate::{
     clock::Moment,
     cut::{Cuts, Pair},
     interrupt, leftovers,
+    loss::Losses,
     namespace::{IpBatch, Namespace, start_ip_batch},
     naming::{Prefix, network_name, node_name},
 };
@@ -52,6 +53,7 @@ pub struct Topology {
 struct Network {
     namespace: Namespace,
     cuts: Cuts,
+    losses: Losses,
 }
 
 impl Topology {
@@ -211,6 +213,26 @@ impl Topology {
         cuts.heal(bridge, cuts.current())
     }
 
+    /// From now on so many of a hundred frames that a node sends on this network get lost; 0 ends it.
+    ///
+    /// # Errors
+    ///
+    /// When `nft` refuses, in which case nothing has changed.
+    pub fn lose(&self, node: u16, network: u8, percent: u8) -> Result<()> {
+        let network = &self.networks[usize::from(network) - 1];
+        network.losses.set(&network.namespace, &node_name(node), percent)
+    }
+
+    /// Ends every [`Topology::lose`] of a network.
+    ///
+    /// # Errors
+    ///
+    /// As [`Topology::lose`].
+    pub fn lose_nothing(&self, network: u8) -> Result<()> {
+        let network = &self.networks[usize::from(network) - 1];
+        network.losses.clear(&network.namespace)
+    }
+
     fn cuts(&self, network: u8) -> (&Cuts, &Namespace) {
         let network = &self.networks[usize::from(network) - 1];
         (&network.cuts, &network.namespace)
@@ -231,7 +253,10 @@ impl Topology {
         let mut namespaces = Namespace::create(&all).context("cannot make namespaces (this takes root)")?;
         let networks = namespaces.split_off(node_names.len());
         self.nodes = namespaces;
-        self.networks = networks.into_iter().map(|namespace| Network { namespace, cuts: Cuts::default() }).collect();
+        self.networks = networks
+            .into_iter()
+            .map(|namespace| Network { namespace, cuts: Cuts::default(), losses: Losses::default() })
+            .collect();
         Ok(())
     }
 

@@ -29,6 +29,8 @@ enum What {
     Throughput,
     /// From a node's last heartbeat to the view without it, with real processes
     Detect,
+    /// Spoofed garbage as fast as it goes: verdicts, and what became of each frame
+    Flood,
     /// False verdicts, gaps and reactions under load after load
     Ladder,
     /// From 10 to 1,000 peers
@@ -47,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Cost => "cost",
         What::Throughput => "throughput",
         What::Detect => "detect",
+        What::Flood => "flood",
         What::Ladder => "ladder",
         What::Scale => "scale",
         What::Send => "send",

@@ -7,7 +7,7 @@ use crate::{
     exec::{command, exec, find_program},
     fuzz,
     setup::{self, Ready, Scope},
-    test,
+    soak, test,
     toolchain::{BPF_TARGET, NIGHTLY_TOOLCHAIN, TOOLCHAIN_VARIABLE},
     vm,
 };
@@ -32,7 +32,7 @@ struct Optional {
     command: &'static [&'static str],
 }
 
-/// Formatting, lints, documentation and its examples, a little fuzzing, a cluster on another kernel, then all tests.
+/// Formatting, lints, documentation and its examples, a little fuzzing, a cluster on another kernel, two minutes of random faults, then all tests.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
 
@@ -60,6 +60,7 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
     exec(cargo(&["test", "--doc"]).args(host_crates).args(["--exclude", BENCH_NOT_FOR_THE_HOST]))?;
     fuzz::briefly(&ready)?;
     vm::run(&vm::Arguments::oldest_kernel(), &[])?;
+    soak::briefly(&ready)?;
     test::all(&ready)
 }
 

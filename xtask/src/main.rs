@@ -10,6 +10,7 @@ mod model;
 mod run;
 mod setup;
 mod sim;
+mod soak;
 mod test;
 mod toolchain;
 mod vm;
@@ -31,6 +32,7 @@ enum Command {
     Run(run::Arguments),
     Test(test::Arguments),
     Sim(sim::Arguments),
+    Soak(soak::Arguments),
     Model(model::Arguments),
     Fuzz(fuzz::Arguments),
     Ci(ci::Arguments),
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),

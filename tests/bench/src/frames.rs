@@ -60,8 +60,7 @@ pub(crate) fn heartbeat(mac: [u8; 6], beat: Beat) -> [u8; LENGTH] {
     frame[PROTOCOL] = 17;
     frame[ETHERNET + 12..ETHERNET + 16].copy_from_slice(&scene::address(beat.node, beat.network));
     frame[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&scene::address(scene::NODE, beat.network));
-    let checksum = ipv4_checksum(&frame);
-    frame[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum);
+    sign_ipv4(&mut frame);
     let udp = ETHERNET + IPV4;
     frame[udp..udp + 2].copy_from_slice(&wire::PORT.to_be_bytes());
     frame[udp + 2..udp + 4].copy_from_slice(&wire::PORT.to_be_bytes());
@@ -101,6 +100,12 @@ fn payload(beat: Beat) -> wire::Heartbeat {
     tagged.copy_from_slice(&heartbeat.as_bytes()[..wire::HEARTBEAT_TAGGED_LENGTH]);
     heartbeat.tag = auth::tag_bytes(scene::key(), &tagged).to_bytes();
     heartbeat
+}
+
+/// Writes the checksum of the IPv4 header.
+pub(crate) fn sign_ipv4(frame: &mut [u8; LENGTH]) {
+    let checksum = ipv4_checksum(frame);
+    frame[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum);
 }
 
 /// Checksum of the IPv4 header of a frame, in network byte order; RFC 1071.

@@ -1,12 +1,13 @@
 //! Benchmarks of the data plane on this machine; `cargo xtask bench` builds and starts them as root.
 //!
-//! A library as well, so that a short form of the ladder is a test.
+//! A library as well, so that short forms of ladder and flood are tests.
 
 mod arena;
 mod cost;
 mod cpu;
 mod detect;
 mod distribution;
+pub mod flood;
 mod frames;
 mod generator;
 pub mod ladder;
@@ -38,6 +39,7 @@ struct Arguments {
 enum Command {
     Cost(cost::Arguments),
     Detect(detect::Arguments),
+    Flood(flood::Arguments),
     Ladder(ladder::Arguments),
     Scale(scale::Arguments),
     Send(send::Arguments),
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Cost(arguments) => cost::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),
+        Command::Flood(arguments) => flood::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
         Command::Scale(arguments) => scale::run(&arguments),
         Command::Send(arguments) => send::run(&arguments),

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::Ipv4Addr,
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use heartbeat_tests::{
     process::find_program,
     topology::TopologySpec,
 };
+use heartbeat_user::record;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -57,6 +59,8 @@ pub struct Real {
     /// Processes that were killed at some time: the last entry of a recording may not be whole.
     killed: BTreeSet<u16>,
     recordings: Recordings,
+    /// Recordings of earlier runs that were moved away, in the order of time: whose, and the folder that was its state's.
+    set_aside: Vec<(u16, PathBuf)>,
 }
 
 impl Real {
@@ -75,27 +79,97 @@ impl Real {
         }
         let networks = u8::try_from(setup.networks.len()).context("more networks than a cluster may have")?;
         let cluster = Cluster::start(TopologySpec::new(setup.nodes, networks), &spec)?;
-        let (stopped, gone, crashed, killed) = Default::default();
+        let (stopped, gone, crashed, killed, set_aside) = Default::default();
         let (began, recordings) = (Instant::now(), Recordings::default());
-        let mut formed = Self { cluster, interval, began, stopped, gone, crashed, killed, recordings };
+        let mut formed = Self { cluster, interval, began, stopped, gone, crashed, killed, recordings, set_aside };
         let whole = formed.wait_until_whole();
         whole.map_err(|error| error.context(formed.evidence()))?;
         std::thread::sleep(SETTLING * interval);
         Ok(formed)
     }
 
-    fn wait_until_whole(&mut self) -> Result<()> {
-        self.cluster.wait_until_up(FORMING)?;
+    /// The nodes, to do to them what no script does.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Whether the node does not run, by what was done to it.
+    #[must_use]
+    pub fn is_gone(&self, node: u16) -> bool {
+        self.gone.contains(&node)
+    }
+
+    /// Whether its process stands still, by what was done to it.
+    #[must_use]
+    pub fn is_stopped(&self, node: u16) -> bool {
+        self.stopped.contains(&node)
+    }
+
+    /// Moves what a node that does not run has recorded out of its way: it keeps no more than a few files.
+    ///
+    /// # Errors
+    ///
+    /// When the file system refuses.
+    pub fn set_recordings_aside(&mut self, node: u16) -> Result<()> {
+        let files = self.cluster.node(node).files();
+        let recorded = record::directory(&files.state_directory());
+        if !recorded.is_dir() {
+            return Ok(());
+        }
+        let place = files.directory.join(format!("recorded-{:04}", self.set_aside.len()));
+        let target = record::directory(&place);
+        fs::create_dir_all(target.parent().unwrap_or(&place))?;
+        fs::rename(&recorded, &target).with_context(|| format!("cannot move {}", recorded.display()))?;
+        self.set_aside.push((node, place));
+        Ok(())
+    }
+
+    /// Whatever was done to the network ends: nothing is cut, nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn heal(&self) -> Result<()> {
+        let topology = self.cluster.topology();
+        for network in topology.network_ids() {
+            topology.heal_all(network)?;
+            topology.lose_nothing(network)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all nodes are in one view, and each may act.
+    ///
+    /// # Errors
+    ///
+    /// When they are not within half a minute; the message says what each has instead.
+    pub fn wait_until_in(&mut self) -> Result<()> {
         let all: Vec<u16> = self.cluster.topology().node_ids().collect();
         let deadline = Instant::now() + FORMING;
         loop {
+            self.all_run()?;
             let states = all.iter().map(|node| self.node(*node)).collect::<Result<Vec<_>>>()?;
             if states.iter().all(|state| state.quorate && state.members.as_ref() == Some(&all)) {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "no view of all nodes within {FORMING:?}");
+            if Instant::now() > deadline {
+                let shown = all.iter().zip(&states);
+                let shown: Vec<String> = shown
+                    .map(|(node, state)| {
+                        let NodeState { members, quorate, quarantined, .. } = state;
+                        format!("node {node}: view {members:?}, quorate {quorate}, keeps out {quarantined:?}")
+                    })
+                    .collect();
+                bail!("no view of all nodes within {FORMING:?}: {}", shown.join("; "));
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn wait_until_whole(&mut self) -> Result<()> {
+        self.cluster.wait_until_up(FORMING)?;
+        self.wait_until_in()
     }
 
     /// Nodes end by what a script does, and never by themselves.
@@ -148,6 +222,10 @@ impl Real {
     /// What the nodes recorded is merged, and checked as a run of the simulator is.
     fn check_recordings(&mut self) -> Result<()> {
         let mut recordings = std::mem::take(&mut self.recordings);
+        for (node, place) in std::mem::take(&mut self.set_aside) {
+            let read = recordings.add(&place, self.killed.contains(&node));
+            read.with_context(|| format!("a recording of node {node} in {}", place.display()))?;
+        }
         for node in self.cluster.nodes() {
             let read = recordings.add(&node.files().state_directory(), self.killed.contains(&node.id()));
             read.with_context(|| format!("the recording of node {}", node.id()))?;

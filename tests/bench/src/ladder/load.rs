@@ -11,22 +11,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use heartbeat_tests::{naming::node_name, topology::Topology};
-use heartbeat_user::keys;
-use nix::net::if_::if_nametoindex;
+use heartbeat_tests::topology::Topology;
 
 use super::{rung::Rung, witness::Witness};
 use crate::{
     cpu::{self, Priority, THIS_THREAD},
-    frames::{self, Beat},
-    packet::PacketSocket,
+    flood::{garbage::Garbage, pour},
 };
 
-/// Of the clusters in the tests' topologies.
-const CLUSTER: &str = "demo";
-/// Frames in one system call of the garbage generator.
-const BATCH: usize = 200;
-/// Of one batch at 200,000 a second.
+/// Of one batch of the garbage generator at 200,000 frames a second.
 const BATCH_TIME: Duration = Duration::from_millis(1);
 /// Between two bursts: what is left for everybody else keeps the hog below the kernel's limit for real-time threads.
 const BURST_PAUSE: Duration = Duration::from_millis(100);
@@ -82,15 +75,11 @@ impl Load {
         self.threads.push(thread::spawn(move || work(&stop)));
     }
 
-    /// From the bridge's side of node 1's cable on network 1: nothing but node 1 sees it.
     fn spawn_garbage(&mut self, topology: &Topology, pace: Option<Duration>) -> Result<()> {
-        let open = || -> Result<PacketSocket> {
-            let port = node_name(1);
-            let index = if_nametoindex(port.as_str()).with_context(|| format!("there is no interface {port}"))?;
-            PacketSocket::open(index)
-        };
-        let socket = topology.network(1).run(open)??;
-        self.spawn(move |stop| garbage(&socket, pace, stop));
+        let socket = pour::cable(topology, 1, 1)?;
+        // Right but for the tag: the most expensive kind of garbage.
+        let frame = Garbage::BadTag.made((2, 1), 1);
+        self.spawn(move |stop| Ok(Done { busy_ns: 0, sent: pour::pour(&socket, &[frame], pace, stop)? }));
         Ok(())
     }
 }
@@ -158,23 +147,4 @@ fn spin_until(end: Instant, stop: &AtomicBool) -> u64 {
         std::hint::spin_loop();
     }
     u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Heartbeats of node 2 as they should be, but for their tag: the most expensive kind of garbage.
-fn garbage(socket: &PacketSocket, pace: Option<Duration>, stop: &AtomicBool) -> Result<Done> {
-    const CLUSTER_ID: usize = frames::PAYLOAD + 8;
-    let broadcast = [0xff; 6];
-    let mut frame = frames::heartbeat(broadcast, Beat::first(2, 1));
-    frame[CLUSTER_ID..CLUSTER_ID + 8].copy_from_slice(&keys::cluster_id(CLUSTER));
-    let mut batch = vec![frame; BATCH];
-    let mut next = Instant::now();
-    let mut done = Done::default();
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(pace) = pace {
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-            next += pace;
-        }
-        done.sent += socket.send(&mut batch)?;
-    }
-    Ok(done)
 }

@@ -49,7 +49,7 @@ pub struct Verdicts {
 impl Verdicts {
     /// Sorts the events of a rung. `is_expected` knows the link that was cut; `silent_ns` is how long a verdict may look
     /// back.
-    pub(super) fn of(events: &[Event], gaps: &[Gap], silent_ns: u64, is_expected: impl Fn(&Event) -> bool) -> Self {
+    pub(crate) fn of(events: &[Event], gaps: &[Gap], silent_ns: u64, is_expected: impl Fn(&Event) -> bool) -> Self {
         let (mut accusations, mut over_stops) = (Counts::default(), Counts::default());
         for event in events.iter().filter(|event| !is_expected(event)) {
             let from_ns = event.detail()["stamp_ns"].as_u64().filter(|stamp_ns| *stamp_ns != 0);
