@@ -30,9 +30,9 @@ const EXIT_NOT_QUORATE: u8 = 3;
 
 const EXAMPLES: &str = "\
 A first node:
-  heartbeat keygen --out /etc/heartbeat/key     the same file on every node
-  heartbeat check-config /etc/heartbeat.toml    what is wrong with it, and where
-  heartbeat run --config /etc/heartbeat.toml
+  heartbeat keygen --out /etc/heartbeat-xdp/key     the same file on every node
+  heartbeat check-config heartbeat.toml             what is wrong with it, and where
+  heartbeat run --config /etc/heartbeat-xdp/heartbeat.toml
 
 What goes on:
   heartbeat status                              everything at a glance

@@ -198,6 +198,22 @@ fn check_config_prints_effective_values_and_detection_times() {
 }
 
 #[test]
+fn a_witness_that_is_not_mounted_is_told_before_the_start() {
+    let witness = tempfile::tempdir().unwrap();
+    let quorum = format!("[quorum]\nwitness = \"{}\"\n[local]", witness.path().display());
+    let (_directory, path) = configured(&CONFIG.replacen("[local]", &quorum, 1));
+    let check = || heartbeat(&["check-config", "--here", path.to_str().unwrap()]);
+    let without = check();
+    assert_eq!(code(&without), 1, "{without:?}");
+    for words in ["do without the vote of the witness", "heartbeat-witness"] {
+        assert!(stderr(&without).contains(words), "{words:?} is not in {without:?}");
+    }
+    std::fs::write(witness.path().join("heartbeat-witness"), "").unwrap();
+    let with = check();
+    assert_eq!(code(&with), 0, "{with:?}");
+}
+
+#[test]
 fn bad_configurations_exit_2_and_name_the_place() {
     for (old, new, expected) in [
         ("100ms", "100", "heartbeat.toml:8: [timing] interval: `100` has no unit"),

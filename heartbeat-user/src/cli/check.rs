@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Context as _;
+
 use super::{CheckArgs, output};
 use crate::config::{Config, Machine, check_machine, format_duration_ns};
 use crate::keys::cluster_id;
 use crate::status::{Colour, Table};
+use crate::witness::file::look_for_marker;
 
 pub(crate) const HELP: &str = "\
 A configuration of two nodes:
@@ -13,7 +16,7 @@ A configuration of two nodes:
   [cluster]
   name = \"demo\"
   send_key = 1
-  key = [{ id = 1, file = \"/etc/heartbeat/key\" }]
+  key = [{ id = 1, file = \"/etc/heartbeat-xdp/key\" }]
 
   [timing]
   interval = \"1.2s\"      # 1ms to 60s
@@ -43,6 +46,11 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let config = Config::load(&args.config)?;
     let machine = if args.here { Some(check_machine(&config)?) } else { None };
     output::print(&report(&config, machine.as_ref()))?;
+    if args.here
+        && let Some(directory) = &config.quorum.witness
+    {
+        look_for_marker(directory).context("the node would start, and do without the vote of the witness")?;
+    }
     Ok(0)
 }
 

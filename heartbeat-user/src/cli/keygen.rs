@@ -13,7 +13,7 @@ root, mode 0600, and name it in the configuration:
 
   [[cluster.key]]
   id = 1
-  file = \"/etc/heartbeat/key\"
+  file = \"/etc/heartbeat-xdp/key\"
 
 To change it without an outage: add the new key as [[cluster.key]] id = 2 on
 every node, then switch send_key to 2 on every node, then remove key 1.";

@@ -505,7 +505,7 @@ fn the_examples_of_the_documentation_and_of_the_help_are_correct() {
             .map(|line| {
                 format!(
                     "{}\n",
-                    line.trim().replace("/etc/heartbeat/key1", "key1").replace("/etc/heartbeat/key", "key1")
+                    line.trim().replace("/etc/heartbeat-xdp/key1", "key1").replace("/etc/heartbeat-xdp/key", "key1")
                 )
             })
             .collect()

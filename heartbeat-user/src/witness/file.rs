@@ -55,6 +55,22 @@ enum Begun {
     Lost(Standing),
 }
 
+/// Whether the marker says that this directory is a witness, and not the empty place where one is to be mounted.
+///
+/// # Errors
+///
+/// [`WitnessError::NotAWitness`] when it is not there, [`WitnessError::System`] when it cannot be looked for.
+pub fn look_for_marker(directory: &Path) -> Result<(), WitnessError> {
+    let marker = directory.join(MARKER);
+    match fs::metadata(&marker) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(WitnessError::NotAWitness { path: marker })
+        }
+        Err(source) => Err(WitnessError::System { action: "the witness cannot be read:", path: marker, source }),
+    }
+}
+
 impl FileWitness {
     /// The witness of the cluster with this id in `directory`, as used by `node`. Nothing is read yet.
     #[must_use]
@@ -132,16 +148,7 @@ impl FileWitness {
     }
 
     fn list(&mut self) -> Result<Listing, WitnessError> {
-        let marker = self.directory.join(MARKER);
-        match fs::metadata(&marker) {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(WitnessError::NotAWitness { path: marker });
-            }
-            Err(source) => {
-                return Err(WitnessError::System { action: "the witness cannot be read:", path: marker, source });
-            }
-        }
+        look_for_marker(&self.directory)?;
         let listing = Listing::read(&self.directory, &self.names)?;
         let found = listing.newest();
         if found < self.seen {
