@@ -1,6 +1,7 @@
 //! The node: everything started in order, watched, and taken down in order.
 
 mod announce;
+mod attachments;
 mod carrier;
 mod events;
 mod hooks;
@@ -25,8 +26,8 @@ use heartbeat_common::notice::Notice;
 use heartbeat_membership::{Identity, Node, Now, membership::Settings};
 
 use self::{
-    announce::announce, metrics_task::MetricsTask, metronome::Chosen, outside::Outside, reload::Reloader,
-    signals::Signals, source::NodeSource, witness::start_witness,
+    announce::announce, attachments::AttachmentKeeper, metrics_task::MetricsTask, metronome::Chosen, outside::Outside,
+    reload::Reloader, signals::Signals, source::NodeSource, witness::start_witness,
 };
 use crate::{
     api, clock,
@@ -120,6 +121,7 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
     let watched = Arc::clone(&memory);
     let routes = shared::routes(&config, &sockets);
     let links = memory.links.len();
+    let reattacher = dataplane.reattacher(&config, &machine).context("the data plane cannot be looked after")?;
     let mut chosen = metronome::choose(&config, &machine, &mut dataplane);
     tell_start(&log, &dataplane, &memory_locked, &chosen);
     tell_limits(&log, config.local.rt_priority, &last_to_be_ended);
@@ -184,6 +186,8 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
     source.set_witness(witness);
     let reloader = Reloader::new(&config, options, &sockets_at_exit, &sender.changes, links);
 
+    let keeper = AttachmentKeeper::start(reattacher, sockets_at_exit.clone(), Arc::clone(&source), &config.timing)
+        .context("the thread that looks after the data plane cannot be started")?;
     service::watch(&config.local, Arc::clone(&reactor.statistics), watched).context("the watchdog has no thread")?;
     let doors = Doors { listener, signals, interfaces: machine.interfaces, reloader };
     match runtime.block_on(serve(doors, &source, &reactor, sender, &mut store))? {
@@ -191,6 +195,8 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
         // As after SIGKILL: whatever runs down in order would take attachments, pins or the lease with it.
         Ending::HandedOver => std::process::exit(0),
     }
+    // What is taken down now is not to be put up again.
+    keeper.stop();
     let removed = match reactor.join() {
         Some(dataplane) => {
             sockets_at_exit.iter().for_each(|socket| socket.forget_group());

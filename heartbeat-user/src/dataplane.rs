@@ -9,6 +9,7 @@ pub mod object;
 mod offload;
 pub mod peers;
 pub mod pins;
+pub mod reattach;
 pub mod receive;
 mod scan;
 mod settings;
@@ -33,6 +34,7 @@ use self::{
     kernel::Kernel,
     memory::{Memory, Sizes},
     pins::{Found, Owner, Pins},
+    reattach::Reattacher,
     receive::LocalTables,
     scan::UserJudge,
 };
@@ -480,6 +482,20 @@ impl Dataplane {
         std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let programs = kernel.metronome_programs(&folder)?;
         Ok(Some(Parts { programs, records: kernel.metronome_records(self.memory.links.len())? }))
+    }
+
+    /// What keeps the interfaces served.
+    ///
+    /// # Errors
+    /// When the kernel gives no second handle of the program or of NETWORKS.
+    pub fn reattacher(&mut self, config: &Config, machine: &Machine) -> Result<Reattacher> {
+        let kernel = match (&mut self.kernel, &self.pins) {
+            (Some(kernel), Some((pins, _))) => {
+                Some((kernel.receiver_handle(&pins.maps())?, pins.clone(), self.tables.networks))
+            }
+            _ => None,
+        };
+        Reattacher::new(kernel, config.local.dataplane, &machine.interfaces, &self.attachments)
     }
 
     /// Detaches and removes every pin: an orderly exit leaves nothing behind.

@@ -74,6 +74,23 @@ impl NetworkSocket {
         Ok(Self { network: interface.network, device: device.to_owned(), unicast, group, scope })
     }
 
+    /// Binds them to the interface of the same name that has been made anew; a group is joined there again.
+    ///
+    /// # Errors
+    /// When the interface is not there, or the kernel refuses.
+    pub fn rebind(&self) -> io::Result<()> {
+        self.unicast.bind_device(Some(self.device.as_bytes()))?;
+        let Some((socket, target)) = &self.group else { return Ok(()) };
+        socket.bind_device(Some(self.device.as_bytes()))?;
+        let scope = nix::net::if_::if_nametoindex(self.device.as_str())?;
+        let own = self.unicast.local_addr()?.as_socket().map_or(target.ip(), |address| address.ip());
+        match join(socket, target.ip(), own, scope) {
+            // The kernel forgets memberships with the interface, and knows this one where it has not.
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Takes the group out of the interface's filter: an orderly exit leaves nothing behind.
     pub fn forget_group(&self) {
         if let Some((socket, target)) = &self.group {

@@ -17,7 +17,10 @@ use crate::{
     api::{self, Caller, Done, Failure, Operation},
     clock,
     config::{Config, Hooks, Node as ConfiguredNode},
-    dataplane::{self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory},
+    dataplane::{
+        self, Adoption, Attachment, Dataplane, JudgeKind, KernelCounts, LocalCounts, Mode, memory::Memory,
+        reattach::News,
+    },
     event::{EventLog, Filter},
     metronome::{
         Records,
@@ -47,10 +50,11 @@ pub(super) struct NodeSource {
     /// What waits until all members have it.
     staged: Mutex<Option<Config>>,
     memory: Arc<Memory>,
-    attachments: Vec<(u8, Attachment)>,
+    attachments: RwLock<Vec<(u8, Attachment)>>,
     degradations: Vec<String>,
+    /// Why an interface is not served any more, by network.
+    unserved: Mutex<BTreeMap<u8, String>>,
     judge: JudgeKind,
-    worst: Mode,
     adopted: bool,
     networks: BTreeMap<u8, String>,
     log: EventLog,
@@ -83,10 +87,10 @@ impl NodeSource {
             config: RwLock::new(Arc::new(config.clone())),
             staged: Mutex::new(None),
             memory: Arc::clone(&dataplane.memory),
-            attachments: dataplane.attachments.clone(),
+            attachments: RwLock::new(dataplane.attachments.clone()),
             degradations: dataplane.degradations.clone(),
+            unserved: Mutex::default(),
             judge: dataplane.judge(),
-            worst: dataplane.worst_mode(),
             adopted: matches!(dataplane.adoption, Adoption::Adopted(_)),
             networks: config.networks.iter().map(|network| (network.id, network.name.clone())).collect(),
             log,
@@ -166,6 +170,39 @@ impl NodeSource {
 
     pub(super) fn networks(&self) -> &BTreeMap<u8, String> {
         &self.networks
+    }
+
+    /// An interface is served in another way now, or not at all.
+    pub(super) fn set_attachment(&self, news: News) {
+        let mut attachments = self.attachments.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = attachments.iter_mut().find(|(network, _)| *network == news.network) {
+            *known = news.attachment;
+        }
+        let mut unserved = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = match news.failure {
+            Some(failure) => {
+                unserved.insert(news.network, failure);
+                &self.tallies.attachments.failed
+            }
+            None => {
+                unserved.remove(&news.network);
+                &self.tallies.attachments.renewed
+            }
+        };
+        tally.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(super) fn attachments(&self) -> Vec<(u8, Attachment)> {
+        self.attachments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Everything that the data plane is below what was asked for, in words.
+    fn degradations(&self) -> Vec<String> {
+        let unserved = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let unserved = unserved.iter().map(|(network, why)| {
+            format!("network {} is not served: {why}", self.networks.get(network).map_or("?", String::as_str))
+        });
+        self.degradations.iter().cloned().chain(unserved).collect()
     }
 
     /// Refusals by reason, and the other counters.
@@ -319,14 +356,14 @@ impl NodeSource {
     }
 
     fn dataplane(&self, counters: &CounterRecord) -> DataplaneStatus {
+        let (attachments, degradations) = (self.attachments(), self.degradations());
         DataplaneStatus {
-            mode: status_mode(self.worst),
+            mode: status_mode(attachments.iter().map(|(_, one)| one.mode).max().unwrap_or(Mode::Socket)),
             judge: match self.judge {
                 JudgeKind::KernelTimer => Judge::KernelTimer,
                 JudgeKind::ReactorScan => Judge::Reactor,
             },
-            interfaces: self
-                .attachments
+            interfaces: attachments
                 .iter()
                 .map(|(network, attachment)| AttachedInterface {
                     name: attachment.interface.name.clone(),
@@ -335,7 +372,7 @@ impl NodeSource {
                     mode: status_mode(attachment.mode),
                 })
                 .collect(),
-            degraded: (!self.degradations.is_empty()).then(|| self.degradations.join("; ")),
+            degraded: (!degradations.is_empty()).then(|| degradations.join("; ")),
             ring_lost: counters.ring_full,
         }
     }

@@ -16,6 +16,17 @@ pub(super) struct Tallies {
     pub(super) hooks: Arc<HookCounters>,
     /// Readings of the configuration after the start.
     pub(super) reloads: Reloads,
+    /// Interfaces that had to be served anew.
+    pub(super) attachments: Attachments,
+}
+
+/// What became of interfaces that were not served any more.
+#[derive(Debug, Default)]
+pub(super) struct Attachments {
+    /// Served again.
+    pub(super) renewed: AtomicU64,
+    /// Not served, for now.
+    pub(super) failed: AtomicU64,
 }
 
 /// What became of readings of the configuration.

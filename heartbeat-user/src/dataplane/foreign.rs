@@ -1,6 +1,6 @@
 //! Who else has an XDP program on an interface.
 
-use std::fmt;
+use std::{fmt, io};
 
 use aya::programs::{ProgramInfo, loaded_programs};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -31,7 +31,7 @@ impl fmt::Display for AttachedProgram {
 /// The program that the kernel shows at an interface; `None` when there is none, or it cannot be found out.
 #[must_use]
 pub(super) fn attached_program(ifindex: u32) -> Option<AttachedProgram> {
-    let id = program_id(ifindex)?;
+    let id = program_id(ifindex).ok()??;
     let name = loaded_programs()
         .filter_map(Result::ok)
         .find(|info| info.id() == id)
@@ -40,7 +40,11 @@ pub(super) fn attached_program(ifindex: u32) -> Option<AttachedProgram> {
     Some(AttachedProgram { id, name })
 }
 
-fn program_id(ifindex: u32) -> Option<u32> {
+/// The id of the program at an interface, `None` where there is none.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(super) fn program_id(ifindex: u32) -> io::Result<Option<u32>> {
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
     let mut header = NetlinkHeader::default();
@@ -50,18 +54,20 @@ fn program_id(ifindex: u32) -> Option<u32> {
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
 
-    let mut socket = Socket::new(NETLINK_ROUTE).ok()?;
-    socket.bind_auto().ok()?;
-    socket.connect(&SocketAddr::new(0, 0)).ok()?;
-    socket.send(&bytes, 0).ok()?;
-    let (answer, _) = socket.recv_from_full().ok()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).ok()?;
-    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else { return None };
-    link.attributes.iter().find_map(|attribute| {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(&bytes, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
+        return Err(io::Error::from(io::ErrorKind::NotFound));
+    };
+    Ok(link.attributes.iter().find_map(|attribute| {
         let LinkAttribute::Xdp(xdp) = attribute else { return None };
         xdp.iter().find_map(|entry| {
             let LinkXdp::ProgId(id) = entry else { return None };
             (*id != 0).then_some(*id)
         })
-    })
+    }))
 }

@@ -7,6 +7,7 @@ use aya::{
     maps::{Array, MapData, MapError, PerCpuArray, RingBuf},
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
+use aya_obj::programs::XdpAttachType;
 use bytemuck::Zeroable as _;
 use heartbeat_common::records::{ActiveRecord, CounterRecord, KeyRecord, NetworkTable, RejectRecord, TimingRecord};
 
@@ -209,6 +210,22 @@ impl Kernel {
     /// [`KernelError::Load`] when the object has none.
     pub fn receiver(&mut self) -> Result<&mut Xdp, KernelError> {
         self.program_mut(PROGRAM_HEARTBEAT)
+    }
+
+    /// A handle of its own of the program that receives; it is in `folder`, of a BPF file system, for a moment.
+    ///
+    /// # Errors
+    /// [`KernelError::Load`].
+    pub fn receiver_handle(&mut self, folder: &Path) -> Result<Xdp, KernelError> {
+        // Not the name of a map.
+        let path = folder.join(format!("{PROGRAM_HEARTBEAT}-program"));
+        // Of a controller that was killed between the two.
+        let _gone = std::fs::remove_file(&path);
+        let program = self.receiver()?;
+        program.pin(&path).map_err(|error| LoadError::Object(object::chain(&error)))?;
+        let handle = Xdp::from_pin(&path, XdpAttachType::Interface);
+        let _gone = std::fs::remove_file(&path);
+        Ok(handle.map_err(|error| object::program_error(PROGRAM_HEARTBEAT, &error))?)
     }
 
     /// The loaded object, for aya-log.

@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -161,8 +162,9 @@ impl RotatingFile {
     fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         let full = |size: u64| size > 0 && size + bytes.len() as u64 > self.limit;
         let (mut file, mut size) = match self.open.take() {
-            Some(open) => open,
-            None => open_at_end(&self.path)?,
+            Some(open) if open.0.metadata()?.nlink() > 0 => open,
+            // None yet, or one that somebody has removed: what is written there nobody reads.
+            Some(_) | None => open_at_end(&self.path)?,
         };
         if full(size) {
             drop(file);
@@ -247,6 +249,17 @@ mod tests {
         let mut file = RotatingFile::new(path.clone(), 100, 1);
         file.append("next").unwrap();
         assert_eq!(content(&path), "whole\nto\nnext\n");
+    }
+
+    #[test]
+    fn a_file_that_somebody_removes_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.jsonl");
+        let mut file = RotatingFile::new(path.clone(), 1000, 2);
+        file.append("first").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.append("second").unwrap();
+        assert_eq!(content(&path), "second\n");
     }
 
     #[test]

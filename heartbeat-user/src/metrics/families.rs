@@ -76,6 +76,7 @@ families! {
     CORE_REFUSED = "heartbeat_core_refused_total", Counter, ["reason"], "Inputs of the protocol core that changed nothing.";
     DATAPLANE_MODE = "heartbeat_dataplane_mode", Gauge, ["interface", "network", "mode"], "How heartbeats are received on an interface.";
     DATAPLANE_DEGRADED = "heartbeat_dataplane_degraded", Gauge, [], "Steps that the data plane is below what was asked for.";
+    ATTACHMENTS = "heartbeat_attachments_total", Counter, ["result"], "Interfaces that were made anew, or whose program somebody removed: renewed, or failed.";
     JUDGE_SCANS = "heartbeat_judge_scans_total", Counter, [], "Scans of the judge.";
     JUDGE_LONGEST_LATENESS = "heartbeat_judge_longest_lateness_seconds", Gauge, [], "Longest lateness of the judge's timer.";
     JUDGE_ARM_FAILURES = "heartbeat_judge_arm_failures_total", Counter, [], "Failures to arm the judge's timer.";

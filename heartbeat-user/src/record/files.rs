@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, BufWriter, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -52,8 +52,15 @@ impl RecordFile {
     }
 
     /// Hands everything to the kernel.
+    ///
+    /// # Errors
+    /// When it refuses, or somebody has removed the file: what is written there nobody reads.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush()?;
+        match self.file.get_ref().metadata()?.nlink() {
+            0 => Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -90,5 +97,14 @@ mod tests {
         let kept = numbers(&place).unwrap();
         assert_eq!((kept.len(), kept.first(), kept.last()), (KEPT_FILES, Some(&3), Some(&(KEPT_FILES as u64 + 2))));
         assert!(place.join("note.txt").exists());
+    }
+
+    #[test]
+    fn a_file_that_somebody_removed_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = RecordFile::begin(directory.path()).unwrap();
+        file.flush().unwrap();
+        std::fs::remove_file(path(directory.path(), 1)).unwrap();
+        assert_eq!(file.flush().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

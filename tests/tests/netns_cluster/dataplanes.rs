@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aya::programs::{Xdp, XdpMode};
+use aya::programs::XdpMode;
 use heartbeat_tests::{cluster::Cluster, config::ClusterSpec, events::Event, topology::TopologySpec};
 use heartbeat_user::dataplane::{kernel::Kernel, memory::Sizes};
 use nix::net::if_::if_nametoindex;
@@ -80,22 +80,29 @@ fn multicast() {
     node_1_is_cut_off(&cluster, INTERVAL);
 }
 
-/// Somebody else's program on an interface of node 1: ours without a network, to which nothing is addressed.
-struct Foreign {
-    _kernel: Kernel,
-    id: u32,
+/// Somebody else's program for an interface of node 1: ours without a network, to which nothing is addressed.
+pub(crate) struct Foreign {
+    kernel: Kernel,
+    pub(crate) id: u32,
 }
 
 impl Foreign {
     fn attach(cluster: &Cluster, interface: &str) -> Self {
-        let mut kernel = Kernel::load(Sizes::for_nodes_up_to(3), None, false).unwrap();
-        let attach = |program: &mut Xdp| {
-            let index = if_nametoindex(interface).unwrap();
-            program.attach_to_if_index(index, XdpMode::Driver).unwrap();
-            program.info().unwrap().id()
-        };
-        let id = cluster.topology().node(1).run(|| attach(kernel.receiver().unwrap())).unwrap();
-        Self { _kernel: kernel, id }
+        Self::load().try_attach(cluster, interface).ok().unwrap()
+    }
+
+    /// Ready to be attached at once.
+    pub(crate) fn load() -> Self {
+        Self { kernel: Kernel::load(Sizes::for_nodes_up_to(3), None, false).unwrap(), id: 0 }
+    }
+
+    /// Gives itself back where another program is on the interface already.
+    pub(crate) fn try_attach(mut self, cluster: &Cluster, interface: &str) -> Result<Self, Self> {
+        let program = self.kernel.receiver().unwrap();
+        let attach = || program.attach_to_if_index(if_nametoindex(interface).unwrap(), XdpMode::Driver).is_ok();
+        let is_attached = cluster.topology().node(1).run(attach).unwrap();
+        self.id = self.kernel.receiver().unwrap().info().unwrap().id();
+        if is_attached { Ok(self) } else { Err(self) }
     }
 }
 

@@ -5,6 +5,7 @@
 mod agreement;
 mod bystanders;
 mod carrier;
+mod clients;
 mod clones;
 mod cuts;
 mod dataplanes;
@@ -13,6 +14,7 @@ mod disk;
 mod flood;
 mod frames;
 mod fuzz;
+mod interfaces;
 mod judge;
 mod liars;
 mod metrics;

@@ -73,7 +73,7 @@ impl NodeSource {
     fn network_from_here(&self, network: &crate::config::Network, links: &[Link]) -> NetworkState {
         let on_it = || links.iter().filter(|link| link.network == network.name);
         let up = on_it().filter(|link| link.state == LinkState::Up).count();
-        if !self.attachments.iter().any(|(id, _)| *id == network.id) {
+        if !self.attachments().iter().any(|(id, _)| *id == network.id) {
             NetworkState::Unavailable
         } else if up == on_it().count() {
             NetworkState::Up

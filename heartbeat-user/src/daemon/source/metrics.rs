@@ -130,7 +130,10 @@ impl NodeSource {
             let labels = [interface.name.as_str(), interface.network.as_str()];
             scrape.state(&families::DATAPLANE_MODE, &labels, words, interface.mode.as_str());
         }
-        scrape.whole(&families::DATAPLANE_DEGRADED, &[], self.degradations.len() as u64);
+        scrape.whole(&families::DATAPLANE_DEGRADED, &[], self.degradations().len() as u64);
+        let attachments = &self.tallies.attachments;
+        scrape.whole(&families::ATTACHMENTS, &["renewed"], load(&attachments.renewed));
+        scrape.whole(&families::ATTACHMENTS, &["failed"], load(&attachments.failed));
         if let Some(judge) = self.memory.judge.read(0) {
             scrape.whole(&families::JUDGE_SCANS, &[], judge.scans);
             scrape.time(&families::JUDGE_LONGEST_LATENESS, &[], judge.latest_ns);
