@@ -136,9 +136,13 @@ impl Handshake {
         })
     }
 
-    /// A fresh answer proved `incarnation`: what that means. Every challenge is used up.
+    /// A fresh answer proved `incarnation`: what that means. Every challenge is used up, except by the incarnation that
+    /// is accepted already: it moves nothing, and where two machines run as this peer the other one's answer to the same
+    /// challenge is behind it.
     pub(crate) fn prove(&mut self, incarnation: Incarnation) -> Proof {
-        self.forget_challenges();
+        if self.accepted != Some(incarnation) {
+            self.forget_challenges();
+        }
         if incarnation.0 < self.highest {
             return Proof::Lower;
         }
@@ -254,6 +258,17 @@ mod tests {
         handshake.prove(Incarnation(1));
         assert!(!handshake.answers(&nonce, 3));
         assert_ne!(handshake.challenge(4, &mut nonces), nonce);
+    }
+
+    #[test]
+    fn an_answer_that_proves_what_is_known_leaves_the_challenge_to_the_next() {
+        let (mut handshake, mut nonces) = handshake();
+        handshake.prove(Incarnation(5));
+        let nonce = handshake.challenge(0, &mut nonces);
+        assert_eq!(handshake.prove(Incarnation(5)), Proof::Same);
+        assert!(handshake.answers(&nonce, 1));
+        assert_eq!(handshake.prove(Incarnation(6)), Proof::New);
+        assert!(!handshake.answers(&nonce, 2));
     }
 
     #[test]
