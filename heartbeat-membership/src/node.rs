@@ -307,6 +307,10 @@ impl Node {
             }
             return Err(refusal);
         }
+        // A controller that speaks does not hang; if it does later, that is told again.
+        if let Some(membership) = &mut self.membership {
+            membership.hung.remove(&message.source);
+        }
         match kind {
             Kind::Leave => self.on_leave(now, message),
             Kind::Regroup => self.on_regroup(now, message),

@@ -11,6 +11,7 @@ mod metronome;
 mod orders;
 mod outside;
 mod readable;
+mod refusals;
 mod relay;
 mod reload;
 mod signals;

@@ -9,6 +9,7 @@ use crate::membership::{Echo, HaltReason, MembershipAction, MembershipInput};
 use crate::message::regroup::Reason;
 use crate::nodeset::NodeSet;
 use crate::refusal::Refusal;
+use crate::regroup::Stage;
 use crate::time::Now;
 
 impl Node {
@@ -200,9 +201,28 @@ impl Node {
         let text = format!("The controller of node {} hangs while its kernel goes on beating.", self.peer_name(id));
         self.event(now, EventId::ControllerHung, Some(id), None, text, Detail::Hung { incarnation });
         if enough {
-            let sequence = self.next_sequence();
-            self.begin_regroup(now, sequence, Reason::Hung, Some(id), NodeSet::of(id));
+            self.leave_out_hung(now, id);
         }
         Ok(())
+    }
+
+    /// Each survivor finds out for itself: a regroup that can still leave the member out, or already does, is not started
+    /// over, or a few that hang together would have it start over once for each pair.
+    fn leave_out_hung(&mut self, now: Now, id: NodeId) {
+        let Some(membership) = &mut self.membership else { return };
+        let regroup = &mut membership.regroup;
+        let decided = regroup.decision.as_ref().is_some_and(|accepted| !accepted.decision.members.contains(id));
+        match regroup.stage {
+            _ if regroup.unheard.contains(id) || regroup.excluded.contains(id) => {}
+            Stage::Closing | Stage::Pruning if decided => {}
+            Stage::Activate => {
+                regroup.unheard.insert(id);
+                self.refresh_row();
+            }
+            Stage::Closing | Stage::Pruning | Stage::Cleanup1 | Stage::Cleanup2 | Stage::Stabilized => {
+                let sequence = self.next_sequence();
+                self.begin_regroup(now, sequence, Reason::Hung, Some(id), NodeSet::of(id));
+            }
+        }
     }
 }

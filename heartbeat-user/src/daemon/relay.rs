@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use heartbeat_common::reject::Reject;
 use heartbeat_membership::{Detail, EventId};
 use tokio::time::MissedTickBehavior;
 
@@ -13,13 +12,14 @@ use super::{
     hooks::HookRunner,
     outside::Outside,
     readable,
+    refusals::Refusals,
     source::NodeSource,
     storage::StorageWatch,
     witness::WitnessWatch,
 };
 use crate::{
     clock,
-    event::{BurstLimiter, Draft, kind},
+    event::{Draft, kind},
     incarnation::IncarnationStore,
     reactor::{
         Reactor,
@@ -33,9 +33,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Pause before a command is offered again.
 const COMMAND_AGAIN: Duration = Duration::from_millis(1);
-/// A peer that restarts beats with an unproven incarnation until the handshake is through: that is no news. One that goes
-/// on for this long is.
-const UNPROVEN_NS: u64 = 5_000_000_000;
 
 /// Runs until the reactor has stopped.
 pub(super) async fn run(
@@ -53,7 +50,7 @@ pub(super) async fn run(
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (rejects, _) = source.counts();
-    let mut refusals = Refusals { limiter: BurstLimiter::new(rejects), unproven: Unproven::new(rejects) };
+    let mut refusals = Refusals::new(rejects);
     let mut stalls = StallLimiter::default();
     let hooks = HookRunner::start(Arc::clone(&source.tallies().hooks));
     let mut witness = WitnessWatch::new(source.config().quorum.record_lease_ns);
@@ -169,56 +166,6 @@ pub(super) async fn command(reactor: &Reactor, command: Command) {
     }
 }
 
-/// What is told of refused datagrams.
-struct Refusals {
-    limiter: BurstLimiter<{ Reject::COUNT }>,
-    unproven: Unproven,
-}
-
-impl Refusals {
-    fn tell(&mut self, source: &NodeSource) {
-        let now_ns = clock::monotonic_ns();
-        let (totals, _) = source.counts();
-        for (reason, total) in Reject::ALL.into_iter().zip(totals) {
-            if reason == Reject::WrongIncarnation && !self.unproven.lasts(total, now_ns) {
-                continue;
-            }
-            let Some(burst) = self.limiter.observe(reason as usize, total, now_ns) else { continue };
-            let text = format!("{} datagrams refused: {}", burst.count, reason.name());
-            let mut draft = Draft::new(&kind::REJECT_BURST, now_ns, text);
-            draft.detail = serde_json::json!({
-                "reason": reason.name(), "count": burst.count, "total": total, "since_ns": burst.since_ns,
-            });
-            announce(source.log(), draft);
-        }
-    }
-}
-
-/// How long heartbeats of unproven incarnations have been coming.
-#[derive(Debug)]
-struct Unproven {
-    total: u64,
-    since_ns: Option<u64>,
-    moved_ns: u64,
-}
-
-impl Unproven {
-    fn new(totals: [u64; Reject::COUNT]) -> Self {
-        Self { total: totals[Reject::WrongIncarnation as usize], since_ns: None, moved_ns: 0 }
-    }
-
-    fn lasts(&mut self, total: u64, now_ns: u64) -> bool {
-        if total != self.total {
-            self.total = total;
-            self.moved_ns = now_ns;
-            self.since_ns.get_or_insert(now_ns);
-        } else if now_ns.saturating_sub(self.moved_ns) >= UNPROVEN_NS {
-            self.since_ns = None;
-        }
-        self.since_ns.is_some_and(|since_ns| self.moved_ns.saturating_sub(since_ns) >= UNPROVEN_NS)
-    }
-}
-
 fn tell_judge(source: &NodeSource, ran_ns: u64, found_ns: u64, failure: Option<String>) {
     let gap_ms = found_ns.saturating_sub(ran_ns) / 1_000_000;
     let text = match &failure {
@@ -262,27 +209,5 @@ fn tell_realtime(source: &NodeSource) {
              CAP_SYS_NICE, or LimitRTPRIO={priority}, and check the cgroup's cpu.rt settings"
         );
         announce(source.log(), Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    #[test]
-    fn a_restart_is_no_news_and_a_peer_that_stays_unproven_is() {
-        let mut unproven = Unproven::new([0; Reject::COUNT]);
-        for second in 0..3 {
-            assert!(!unproven.lasts(2 + second, second * SECOND));
-        }
-        for second in 3..20 {
-            assert!(!unproven.lasts(5, second * SECOND), "it has ended");
-        }
-        for second in 20..25 {
-            assert!(!unproven.lasts(second, second * SECOND));
-        }
-        assert!(unproven.lasts(25, 25 * SECOND));
     }
 }

@@ -27,3 +27,16 @@ fn mixed_faults_break_no_invariant() {
     assert!(total.views > 250 && total.removals > 150 && total.safe > 50, "{total:?}");
     assert!(total.suspended > 5 && total.joined > 250, "{total:?}");
 }
+
+/// Seeds and sizes of longer campaigns that found something once.
+const FOUND: [(u64, u16); 1] = [
+    // Three controllers that hang one after the other: each survivor started the regroup over for each of them.
+    (25_261, 5),
+];
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    for (seed, nodes) in FOUND {
+        assert_sound(seed, nodes);
+    }
+}

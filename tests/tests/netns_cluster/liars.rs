@@ -188,6 +188,10 @@ fn who_holds_the_key_and_lies_changes_nothing() {
 
     pinned::wait_for_heartbeats(&liar.cluster, 1, (3, 2), &link, 5, PATIENCE);
     assert_eq!(standing(&liar.cluster), before);
+    let told = |event: &Event| {
+        event.id() == REJECT_BURST && event.node() == 1 && event.detail()["reason"] == "control_malformed"
+    };
+    liar.cluster.events().wait_for(place, PATIENCE, "9004 of the lies", told).unwrap();
     only_refusals_are_told(&liar.cluster.events().since(place));
 }
 
