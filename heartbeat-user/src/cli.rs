@@ -1,6 +1,7 @@
 //! The command line of `heartbeat`.
 
 mod check;
+mod doctor;
 mod events;
 mod keygen;
 mod order;
@@ -36,6 +37,7 @@ A first node:
 
 What goes on:
   heartbeat status                              everything at a glance
+  heartbeat doctor                              what is wrong with this machine
   heartbeat events --since 1h                   what happened, and the evidence with --json
   heartbeat --socket /run/hb-b/heartbeat.sock links
 
@@ -79,6 +81,9 @@ enum Command {
     /// Why something happened: the evidence for the last verdict on a node, in order and with times.
     #[command(after_help = why::HELP)]
     Why(WhyArgs),
+    /// Look for the known causes of false verdicts; exit code 1 if something is wrong.
+    #[command(after_help = doctor::HELP)]
+    Doctor(DoctorArgs),
     /// The nodes, their states and votes.
     Nodes(JsonArgs),
     /// The networks and their states.
@@ -112,6 +117,17 @@ struct WhyArgs {
     /// A node, by id or name, or the number of an event (#17 where a node has the id 17); the last verdict on anybody if absent.
     #[arg(value_name = "NODE|EVENT")]
     about: Option<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// The node's configuration, TOML.
+    #[arg(long, value_name = "FILE", default_value = "/etc/heartbeat-xdp/heartbeat.toml")]
+    config: PathBuf,
 
     /// Print JSON.
     #[arg(long)]
@@ -279,6 +295,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Links(args) => query::links(&cli.socket, args.json),
         Command::Events(args) => events::events(&cli.socket, &args),
         Command::Why(args) => why::why(&cli.socket, &args),
+        Command::Doctor(args) => doctor::doctor(&cli.socket, &args),
         Command::Nodes(args) => query::part(&cli.socket, "nodes", args.json),
         Command::Networks(args) => query::part(&cli.socket, "networks", args.json),
         Command::Interfaces(args) => query::part(&cli.socket, "interfaces", args.json),

@@ -6,7 +6,6 @@ mod foreign;
 pub mod kernel;
 pub mod memory;
 pub mod object;
-mod offload;
 pub mod peers;
 pub mod pins;
 pub mod reattach;
@@ -40,6 +39,7 @@ use self::{
 };
 use crate::{
     config::{Config, Dataplane as Wanted, Machine},
+    ethtool,
     keys::DerivedKeys,
     metronome::Parts,
     reload::{SharedPart, keyring::KeySlots},
@@ -274,7 +274,7 @@ impl Dataplane {
         for interface in &machine.interfaces {
             let hidden = config.network(interface.network).and_then(|network| network.vlan).is_some_and(|_vlan| {
                 // A driver that cannot be asked is taken at its word: most put tags into the frame when they have no offload.
-                offload::hides_vlan_tags(&interface.attach.name).unwrap_or(false)
+                ethtool::hides_vlan_tags(&interface.attach.name).unwrap_or(false)
             });
             let known = done.iter().find(|attachment| attachment.interface == interface.attach).cloned();
             let attachment = match (&mut self.kernel, known) {

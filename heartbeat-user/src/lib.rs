@@ -7,6 +7,8 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+pub mod doctor;
+mod ethtool;
 pub mod event;
 pub mod incarnation;
 mod interface_request;

@@ -31,7 +31,8 @@ impl Kernel {
     }
 }
 
-fn version(release: &str) -> (u32, u32) {
+/// Major and minor number of a release such as `6.12.5-amd64`; zeros where it has none.
+pub(crate) fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
     let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
     (next(), next())

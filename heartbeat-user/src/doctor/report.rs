@@ -1,0 +1,75 @@
+//! The report for people: worst first, evidence and remedy under each name, no line longer than a terminal.
+
+use super::{Report, Severity};
+use crate::status::{Colour, painted};
+
+/// As wide as a terminal at least is.
+const WIDTH: usize = 80;
+const INDENT: &str = "    ";
+
+/// The report as text.
+#[must_use]
+pub fn render(report: &Report, coloured: bool) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let (word, colour) = match finding.severity {
+            Severity::Wrong => ("WRONG", Colour::Bad),
+            Severity::Advice => ("advice", Colour::Notable),
+            Severity::Unknown => ("unknown", Colour::Faint),
+        };
+        let word = format!("{word:<8}");
+        text.push_str(&painted(&word, if coloured { colour } else { Colour::Plain }));
+        text.push_str(finding.check);
+        text.push('\n');
+        wrap(&mut text, "", &finding.evidence);
+        wrap(&mut text, "-> ", &finding.remedy);
+    }
+    let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
+    if !report.fine.is_empty() {
+        text.push_str("fine    \n");
+        wrap(&mut text, "", &report.fine.join(", "));
+    }
+    text.push_str(&format!(
+        "\n{} wrong, {} advice, {} unknown, {} checks found nothing\n",
+        count(Severity::Wrong),
+        count(Severity::Advice),
+        count(Severity::Unknown),
+        report.fine.len()
+    ));
+    text
+}
+
+/// The report as one JSON object on a line.
+///
+/// # Errors
+///
+/// None in practice: the report is text and numbers.
+pub fn render_json(report: &Report) -> serde_json::Result<String> {
+    let mut value = serde_json::to_value(report)?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("wrong".to_owned(), report.is_wrong().into());
+    }
+    Ok(format!("{value}\n"))
+}
+
+/// Words of `words` in lines that fit, the first behind `mark`. A word that does not fit gets a line of its own.
+fn wrap(text: &mut String, mark: &str, words: &str) {
+    let mut line = format!("{INDENT}{mark}");
+    let margin = " ".repeat(line.chars().count());
+    let mut is_empty = true;
+    for word in words.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line.clone_from(&margin);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
