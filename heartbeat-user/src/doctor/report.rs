@@ -1,6 +1,6 @@
 //! The report for people: worst first, evidence and remedy under each name, no line longer than a terminal.
 
-use super::{Report, Severity};
+use super::{Finding, Report, Severity};
 use crate::status::{Colour, painted};
 
 /// As wide as a terminal at least is.
@@ -11,7 +11,7 @@ const INDENT: &str = "    ";
 #[must_use]
 pub fn render(report: &Report, coloured: bool) -> String {
     let mut text = String::new();
-    for finding in &report.findings {
+    for (checks, finding) in blocks(report) {
         let (word, colour) = match finding.severity {
             Severity::Wrong => ("WRONG", Colour::Bad),
             Severity::Advice => ("advice", Colour::Notable),
@@ -19,8 +19,9 @@ pub fn render(report: &Report, coloured: bool) -> String {
         };
         let word = format!("{word:<8}");
         text.push_str(&painted(&word, if coloured { colour } else { Colour::Plain }));
-        text.push_str(finding.check);
-        text.push('\n');
+        let mut names = String::new();
+        wrap(&mut names, "    ", &checks.join(", "));
+        text.push_str(names.trim_start());
         wrap(&mut text, "", &finding.evidence);
         wrap(&mut text, "-> ", &finding.remedy);
     }
@@ -37,6 +38,22 @@ pub fn render(report: &Report, coloured: bool) -> String {
         report.fine.len()
     ));
     text
+}
+
+/// Findings in their order, each with the checks that share it: what could not be read keeps several checks from looking,
+/// and is said once.
+fn blocks(report: &Report) -> Vec<(Vec<&str>, &Finding)> {
+    let mut blocks: Vec<(Vec<&str>, &Finding)> = Vec::new();
+    for finding in &report.findings {
+        let same = |(_, it): &&mut (Vec<&str>, &Finding)| {
+            finding.severity == Severity::Unknown && it.severity == Severity::Unknown && it.evidence == finding.evidence
+        };
+        match blocks.iter_mut().find(same) {
+            Some((checks, _)) => checks.push(finding.check),
+            None => blocks.push((vec![finding.check], finding)),
+        }
+    }
+    blocks
 }
 
 /// The report as one JSON object on a line.

@@ -11,6 +11,7 @@ mod cuts;
 mod dataplanes;
 mod differing;
 mod disk;
+mod doctor;
 mod flood;
 mod frames;
 mod fuzz;
