@@ -15,6 +15,8 @@ pub type Gathered<T> = Result<T, String>;
 pub struct Facts {
     /// The configuration file.
     pub config: Gathered<ConfigFacts>,
+    /// Whether the file is there, read or refused.
+    pub config_exists: bool,
     /// The running node.
     pub node: Gathered<NodeFacts>,
     /// The interfaces that carry the cluster's networks.

@@ -48,6 +48,7 @@ pub fn gather(sources: &Sources) -> Facts {
         node: node::ask(&sources.socket, windows_before, windows),
         machine: machine::facts(&sources.root, &before, priority),
         config: config.map(|config| config_facts(&config)),
+        config_exists: sources.config.exists(),
     }
 }
 

@@ -38,6 +38,7 @@ fn healthy() -> Facts {
         link.intervals = Some(bins);
     }
     Facts {
+        config_exists: true,
         config: Ok(ConfigFacts {
             interval_ns: SECOND_NS / 10,
             late_timeout_ns: SECOND_NS / 5,
@@ -107,7 +108,11 @@ type Case = (&'static str, Severity, &'static str, fn(&mut Facts));
 
 const CASES: &[Case] = &[
     ("node", Severity::Unknown, "is the node running", |facts| facts.node = Err("is the node running?".to_owned())),
-    ("configuration", Severity::Unknown, "cannot be read", |facts| facts.config = Err("x cannot be read".to_owned())),
+    ("configuration", Severity::Unknown, "cannot be read", |facts| {
+        facts.config = Err("x cannot be read".to_owned());
+        facts.config_exists = false;
+    }),
+    ("configuration", Severity::Wrong, "mode 0644", |facts| facts.config = Err("the secret has mode 0644".to_owned())),
     ("configuration", Severity::Wrong, "unknown key", |facts| {
         facts.config = Err("x: unknown key".to_owned());
         facts.node = Err("no node".to_owned());
@@ -274,6 +279,7 @@ fn no_check_is_without_a_case() {
 fn what_is_not_known_is_never_taken_for_fine() {
     let nothing = || "not there".to_owned();
     let facts = Facts {
+        config_exists: false,
         config: Err(nothing()),
         node: Err(nothing()),
         interfaces: Err(nothing()),

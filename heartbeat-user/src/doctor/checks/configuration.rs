@@ -9,9 +9,10 @@ const ABI_DIFFERS: u16 = 9013;
 /// Permission bits that nobody but the owner of a secret needs.
 const OTHERS: u32 = 0o077;
 
+/// A file that is there and is refused keeps the node from starting again, even if one runs. Another name is no fault.
 pub(super) fn readable(facts: &Facts, found: &mut Findings) {
     let Err(reason) = &facts.config else { return };
-    if facts.node.is_ok() {
+    if facts.node.is_ok() && !facts.config_exists {
         found.unknown(reason.clone(), NAME_THE_CONFIG);
     } else {
         found.wrong(reason.clone(), "mend it, or name another with --config; heartbeat check-config says more");
