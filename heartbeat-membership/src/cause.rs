@@ -20,14 +20,23 @@ pub(crate) fn of_lateness(restored: &Restored, stall: Option<&LocalStall>, timin
         return None;
     }
     let sent_gap_ns = restored.sent_ns.saturating_sub(restored.previous_sent_ns);
-    let periods = restored.lost.saturating_add(1);
     let longest_regular_ns = timing.interval_ns.saturating_add(timing.slack_ns());
-    if sent_gap_ns / periods > longest_regular_ns {
-        Some(Cause::SentLate)
-    } else if restored.lost > 0 {
-        Some(Cause::LostOnTheWay)
-    } else {
-        Some(Cause::DelayedOnTheWay)
+    Some(Cause::of_gap(sent_gap_ns, restored.lost, longest_regular_ns))
+}
+
+impl Cause {
+    /// The cause of a gap between two arrivals that was too long, by the time between the moments when they were sent and the
+    /// sequence numbers lost in between, where a sender in time takes at most `longest_regular_ns`. Stalls of this machine
+    /// are not its business.
+    #[must_use]
+    pub fn of_gap(sent_gap_ns: u64, lost: u64, longest_regular_ns: u64) -> Self {
+        if sent_gap_ns / lost.saturating_add(1) > longest_regular_ns {
+            Self::SentLate
+        } else if lost > 0 {
+            Self::LostOnTheWay
+        } else {
+            Self::DelayedOnTheWay
+        }
     }
 }
 

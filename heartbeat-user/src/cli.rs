@@ -74,7 +74,7 @@ enum Command {
     Status(JsonArgs),
     /// The links: every peer on every network, as seen from here.
     #[command(after_help = query::LINKS_HELP)]
-    Links(JsonArgs),
+    Links(LinksArgs),
     /// The event log.
     #[command(after_help = events::HELP)]
     Events(EventsArgs),
@@ -201,6 +201,21 @@ struct JsonArgs {
 }
 
 #[derive(Debug, Args)]
+struct LinksArgs {
+    /// The last arrivals of this peer's heartbeats, newest last, instead: a node, by id or name.
+    #[arg(long, value_name = "PEER")]
+    history: Option<String>,
+
+    /// Only those on this network.
+    #[arg(long, value_name = "NETWORK", requires = "history")]
+    network: Option<String>,
+
+    /// Print JSON, for programs; names stay the same over versions.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct OrderArgs {
     /// Print the outcome as JSON.
     #[arg(long)]
@@ -292,7 +307,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::CheckConfig(args) => check::check(&args),
         Command::Keygen(args) => keygen::keygen(&args),
         Command::Status(args) => query::status(&cli.socket, args.json),
-        Command::Links(args) => query::links(&cli.socket, args.json),
+        Command::Links(args) => query::links(&cli.socket, &args),
         Command::Events(args) => events::events(&cli.socket, &args),
         Command::Why(args) => why::why(&cli.socket, &args),
         Command::Doctor(args) => doctor::doctor(&cli.socket, &args),

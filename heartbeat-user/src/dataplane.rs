@@ -1,5 +1,6 @@
 //! The data plane of one node: maps and programs in the kernel where possible, sockets where not, behind one face.
 
+mod arrivals;
 pub mod attach;
 mod counts;
 mod foreign;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use table::painted;
 pub use table::{Colour, Table};
+pub(crate) use tables::milliseconds;
 
 /// One node's view of everything, at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -256,6 +257,10 @@ pub struct Link {
     pub last_heard_ms: Option<f64>,
     /// Round trip by the newest echo; absent if unknown.
     pub rtt_us: Option<u64>,
+    /// Age of the newest of our own heartbeats that the peer said it heard: it hears us as long as this stays small. Absent if
+    /// it never said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echoed_ms: Option<f64>,
     /// Mean deviation of the last inter-arrival times from the interval; absent with fewer than two.
     pub jitter_us: Option<u64>,
     /// Age of the peer's controller, by its newest heartbeat.

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use heartbeat_common::records::Arrival;
 use heartbeat_user::api::{Caller, Counters, Done, Failure, Listener, NodeName, Operation, Source, serve};
 use heartbeat_user::event::{Draft, Event, EventLog, Filter, kind};
+use heartbeat_user::history::{History, Past};
 use heartbeat_user::status::{Link, Status};
 use heartbeat_user::why::{About, Names, Why, explain};
 
@@ -82,6 +84,17 @@ impl Source for Fixed {
 
     fn links(&self) -> Vec<Link> {
         self.status.links.clone()
+    }
+
+    fn history(&self, peer: &NodeName, network: Option<&str>, limit: usize) -> Result<Vec<History>, Failure> {
+        if *peer != NodeName::Name("bravo".to_owned()) || network.is_some_and(|network| network != "private") {
+            return Err(Failure::new("there is no such link", "known: bravo on private"));
+        }
+        let mut history = Past { interval_ns: 100_000_000, longest_regular_ns: 112_500_000, ..Past::default() };
+        history.arrivals = (1..=3)
+            .map(|sequence| Arrival { stamp_ns: sequence * 100_000_000, sent_ns: sequence * 100_000_000, sequence })
+            .collect();
+        Ok(vec![history.told(2, "private", 400_000_000, limit)])
     }
 
     fn metrics(&self) -> String {
@@ -325,6 +338,22 @@ fn every_table_has_its_json() {
         assert!(!table.contains('\x1b'), "no colours where there is no terminal: {table:?}");
     }
     assert!(stdout(&node.ask(&["links"])).contains("bravo  private  up"));
+}
+
+#[test]
+fn the_last_arrivals_of_a_link_are_told() {
+    let node = Node::start(true);
+    let table = stdout(&node.ask(&["links", "--history", "bravo"]));
+    assert!(table.starts_with("bravo on private, interval 100ms\n"), "{table}");
+    assert_eq!(table.lines().count(), 5, "{table}");
+    assert!(table.contains("1.00") && !table.contains('\x1b'), "{table:?}");
+    let json = stdout(&node.ask(&["links", "--history", "bravo", "--network", "private", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["arrivals"][2]["sequence"], 3);
+    let refused = node.ask(&["links", "--history", "charlie"]);
+    assert_eq!(code(&refused), 1);
+    assert!(stderr(&refused).contains("known: bravo on private"), "{}", stderr(&refused));
+    assert_eq!(code(&node.ask(&["links", "--network", "private"])), 2, "of the history only");
 }
 
 #[test]

@@ -10,8 +10,9 @@ use nix::unistd::{Gid, Group, Uid, User};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::operation::Done;
+use super::operation::{Done, NodeName};
 use super::protocol::{Failure, Request, Response, Streamed};
+use crate::history::History;
 use crate::status::{Link, Status};
 use crate::why::{About, Why};
 
@@ -114,6 +115,21 @@ impl Client {
     /// [`ClientError`].
     pub fn links(&mut self) -> Result<Vec<Link>, ClientError> {
         self.send(&Request::Links {})?;
+        self.receive()
+    }
+
+    /// The remembered arrivals of a peer's heartbeats, an entry for each network; the newest `limit` of each.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub fn history(
+        &mut self,
+        peer: NodeName,
+        network: Option<String>,
+        limit: Option<u64>,
+    ) -> Result<Vec<History>, ClientError> {
+        self.send(&Request::History { peer, network, limit })?;
         self.receive()
     }
 

@@ -18,6 +18,17 @@ pub enum Request {
     Status {},
     /// All links with their histograms; answered by one list.
     Links {},
+    /// The remembered arrivals of a peer's heartbeats; answered by one list, an entry for each network.
+    History {
+        /// The peer.
+        peer: NodeName,
+        /// Only this network.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<String>,
+        /// The newest so many of each network.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+    },
     /// Everything that is counted and measured; answered by one text.
     Metrics {},
     /// The event log; answered by one line per event.
@@ -119,7 +130,7 @@ impl Request {
         serde_json::from_value(Value::Object(object)).map_err(|error| {
             Failure::new(
                 format!("this request is not known here: {error}"),
-                "known: status, links, metrics, events, why, leave, form, confirm_fenced, clear_quarantine",
+                "known: status, links, history, metrics, events, why, leave, form, confirm_fenced, clear_quarantine",
             )
         })
     }

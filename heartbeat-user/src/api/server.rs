@@ -9,11 +9,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::operation::{Caller, Done, Operation};
+use super::operation::{Caller, Done, NodeName, Operation};
 use super::protocol::{Failure, Response};
 use super::session::session;
 use super::socket::Listener;
 use crate::event::EventLog;
+use crate::history::History;
 use crate::status::{Link, Status};
 use crate::why::{About, Why};
 
@@ -29,6 +30,13 @@ pub trait Source: Send + Sync + 'static {
 
     /// All links, with their histograms.
     fn links(&self) -> Vec<Link>;
+
+    /// The remembered arrivals of a peer's heartbeats, an entry for each network; the newest `limit` of each.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such peer, or it is not on that network.
+    fn history(&self, peer: &NodeName, network: Option<&str>, limit: usize) -> Result<Vec<History>, Failure>;
 
     /// The event log.
     fn events(&self) -> &EventLog;

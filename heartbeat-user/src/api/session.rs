@@ -56,6 +56,13 @@ impl<S: Source> Session<'_, S> {
         match Request::parse(&line) {
             Ok(Request::Status {}) => self.answer(&self.source.status()).await,
             Ok(Request::Links {}) => self.answer(&self.source.links()).await,
+            Ok(Request::History { peer, network, limit }) => {
+                let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+                match self.source.history(&peer, network.as_deref(), limit) {
+                    Ok(histories) => self.answer(&histories).await,
+                    Err(failure) => self.refuse(failure).await,
+                }
+            }
             Ok(Request::Metrics {}) => self.answer(&self.source.metrics()).await,
             Ok(Request::Events { since, id, after, limit, follow }) => {
                 let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);

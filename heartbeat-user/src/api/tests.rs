@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use heartbeat_common::records::Arrival;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::event::{Draft, EventLog, Filter, kind};
+use crate::history::{History, Past};
 use crate::status::{Link, Status};
 use crate::why::{About, Names, Why, explain};
 
@@ -28,6 +30,17 @@ impl Source for Fixed {
         let mut links = self.status.links.clone();
         links.iter_mut().for_each(|link| link.intervals = Some(vec![1, 2, 3]));
         links
+    }
+
+    fn history(&self, peer: &NodeName, network: Option<&str>, limit: usize) -> Result<Vec<History>, Failure> {
+        if *peer != NodeName::Name("bravo".to_owned()) || network.is_some_and(|network| network != "private") {
+            return Err(Failure::new("there is no such link", "known: bravo on private"));
+        }
+        let mut history = Past { interval_ns: 100_000_000, longest_regular_ns: 112_500_000, ..Past::default() };
+        history.arrivals = (1..=3)
+            .map(|sequence| Arrival { stamp_ns: sequence * 100_000_000, sent_ns: sequence * 100_000_000, sequence })
+            .collect();
+        Ok(vec![history.told(2, "private", 400_000_000, limit)])
     }
 
     fn events(&self) -> &EventLog {
@@ -119,6 +132,30 @@ fn status_and_links_come_over_the_socket() {
     assert_eq!(client.status().unwrap(), crate::status::example());
     assert_eq!(client.links().unwrap()[0].intervals, Some(vec![1, 2, 3]));
     assert_eq!(client.raw(&Request::Status {}).unwrap()["node"]["name"], json!("alpha"));
+}
+
+#[test]
+fn the_last_arrivals_come_over_the_socket() {
+    let node = Node::start();
+    let mut client = node.connect();
+    let bravo = || NodeName::Name("bravo".to_owned());
+    let sequences = |histories: Vec<History>| {
+        let arrivals = histories.into_iter().flat_map(|history| history.arrivals);
+        arrivals.map(|arrival| arrival.sequence).collect::<Vec<_>>()
+    };
+    assert_eq!(sequences(client.history(bravo(), None, None).unwrap()), [1, 2, 3]);
+    assert_eq!(sequences(client.history(bravo(), Some("private".to_owned()), Some(2)).unwrap()), [2, 3]);
+    let refused = client.history(bravo(), Some("public".to_owned()), None).unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused(failure) if failure.remedy.contains("private")), "{refused}");
+    let mut stream = node.plain();
+    let told = ask(&mut stream, r#"{"v":1,"request":"history","peer":"bravo","limit":1}"#);
+    let only = json!({"stamp_ns":300_000_000,"sent_ns":300_000_000,"sequence":3,"gap_ns":100_000_000,
+        "sent_gap_ns":100_000_000,"skipped":0,"behind":false,"cause":null});
+    let expected =
+        json!([{"peer":2,"network":"private","interval_ns":100_000_000,"now_ns":400_000_000,"arrivals":[only]}]);
+    assert_eq!(told["ok"], expected);
+    let refused = ask(&mut stream, r#"{"v":1,"request":"history"}"#);
+    assert!(refused["error"]["message"].as_str().unwrap().contains("missing field `peer`"), "{refused}");
 }
 
 #[test]

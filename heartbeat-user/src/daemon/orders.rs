@@ -237,7 +237,7 @@ impl NodeSource {
         }
     }
 
-    fn resolve(&self, name: &NodeName) -> Result<Node, Failure> {
+    pub(super) fn resolve(&self, name: &NodeName) -> Result<Node, Failure> {
         let configured = self.configured();
         let wanted = |node: &&Node| match name {
             NodeName::Id(id) => node.id == *id,

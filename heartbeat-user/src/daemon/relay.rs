@@ -89,7 +89,9 @@ pub(super) async fn run(
                     if event.id == EventId::ViewInstalled {
                         remember_config(source, &mut remembered);
                     }
-                    if let Some(draft) = stalls.pass(draft(&event, source.networks())) {
+                    let mut draft = draft(&event, source.networks());
+                    source.add_arrivals(&event, &mut draft);
+                    if let Some(draft) = stalls.pass(draft) {
                         hooks.event(&source.hooks(), &announce(source.log(), draft));
                     }
                 }

@@ -1,5 +1,6 @@
 //! What the API shows: the records, the core's snapshot, and what the threads measure of themselves.
 
+mod arrivals;
 mod links;
 mod membership;
 mod metrics;
@@ -14,7 +15,7 @@ use heartbeat_membership::{LinkState as CoreLinkState, Snapshot};
 
 use super::{metronome::Chosen, orders::Orders, tallies::Tallies};
 use crate::{
-    api::{self, Caller, Done, Failure, Operation},
+    api::{self, Caller, Done, Failure, NodeName, Operation},
     clock,
     config::{Config, Hooks, Node as ConfiguredNode},
     dataplane::{
@@ -22,6 +23,7 @@ use crate::{
         reattach::News,
     },
     event::{EventLog, Filter},
+    history::History,
     metronome::{
         Records,
         standby::{StandbyReport, StandbyStatistics},
@@ -443,6 +445,10 @@ impl api::Source for NodeSource {
     fn links(&self) -> Vec<Link> {
         let snapshot = self.snapshot();
         self.collect_links(snapshot.as_ref(), true)
+    }
+
+    fn history(&self, peer: &NodeName, network: Option<&str>, limit: usize) -> Result<Vec<History>, Failure> {
+        self.told_history(peer, network, limit)
     }
 
     fn events(&self) -> &EventLog {

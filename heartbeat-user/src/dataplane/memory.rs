@@ -24,7 +24,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 const WORD: usize = size_of::<u64>();
 /// A record is written in well under a microsecond; a reader that meets a writer this often has met a crashed one.
-const READ_ATTEMPTS: usize = 1_000;
+pub(super) const READ_ATTEMPTS: usize = 1_000;
 
 /// An array of records in memory that others read or write at the same time.
 #[derive(Debug)]

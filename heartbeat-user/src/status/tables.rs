@@ -213,7 +213,7 @@ fn links_table(links: &[Link], name: impl Fn(u16) -> String) -> Table {
 }
 
 /// Short enough for a column: three digits matter.
-fn milliseconds(nanoseconds: u64) -> String {
+pub(crate) fn milliseconds(nanoseconds: u64) -> String {
     match nanoseconds {
         0..1_000_000 => format!("{}us", nanoseconds / 1_000),
         1_000_000..100_000_000 => format!("{}.{}ms", nanoseconds / 1_000_000, nanoseconds / 100_000 % 10),

@@ -84,6 +84,7 @@ pub(crate) fn example() -> Status {
             reordered: 0,
             last_heard_ms: Some(0.4),
             rtt_us: Some(81),
+            echoed_ms: None,
             jitter_us: None,
             controller_age_ms: None,
             intervals: None,
@@ -164,6 +165,7 @@ fn crowded() -> Status {
             lost: 1_234_567,
             last_heard_ms: Some(9_999.9),
             rtt_us: Some(123_456),
+            echoed_ms: None,
             jitter_us: Some(99_999),
             ..example().links.remove(0)
         })

@@ -7,8 +7,13 @@ use heartbeat_membership::{
     evidence::{LinkEvidence, StageTime, SurvivorReport, VoteCount},
 };
 
+use serde::Deserialize as _;
+
 use super::{Fact, FactKind, Names, Why};
-use crate::event::{Event, Timestamp, kind};
+use crate::{
+    event::{Event, Timestamp, kind},
+    history::Arrivals,
+};
 
 /// How far back events belong to the same story, when nothing says that all was well in between.
 const STORY_NS: u64 = 600_000_000_000;
@@ -78,7 +83,7 @@ impl Collector<'_> {
             }
             Detail::Lost { stamp_ns, deadline_ns, judged_ns, missed, never_heard, marked_stall } => {
                 let network = event.network.clone().unwrap_or_default();
-                self.add(event, stamp_ns, FactKind::Stamp, format!("last heartbeat on {network}"));
+                self.stamp(event, stamp_ns, &network);
                 let missed = match (never_heard, missed) {
                     (true, _) => format!("nothing was heard on {network} since its incarnation was accepted"),
                     (false, 0) => format!("{network} counted as lost with all its networks"),
@@ -158,7 +163,7 @@ impl Collector<'_> {
             self.add(event, link.since_ns, FactKind::Before, format!("{network}: {} since", word(&link.state)));
             return;
         };
-        self.add(event, verdict.stamp_ns, FactKind::Stamp, format!("last heartbeat on {network}"));
+        self.stamp(event, verdict.stamp_ns, &network);
         let late_us = verdict.judged_ns.saturating_sub(verdict.deadline_ns) / 1_000;
         // The misses are those of the verdict of lateness; a peer is silent as a whole.
         let missed = if link.state == LinkState::Silent {
@@ -168,6 +173,15 @@ impl Collector<'_> {
         };
         let text = format!("{network}: {}{missed}; judged {late_us} us after the deadline", word(&link.state));
         self.add(event, verdict.deadline_ns, FactKind::Missed, text);
+    }
+
+    /// The last heartbeat, and how those before it came, as far as the event has them.
+    fn stamp(&mut self, event: &Event, stamp_ns: u64, network: &str) {
+        let arrivals: Vec<Arrivals> =
+            event.detail.get("arrivals").and_then(|list| Vec::deserialize(list).ok()).unwrap_or_default();
+        let on_it = arrivals.iter().find(|arrivals| arrivals.network == network);
+        let gaps = on_it.and_then(Arrivals::gaps_in_words).map_or_else(String::new, |gaps| format!("; {gaps}"));
+        self.add(event, stamp_ns, FactKind::Stamp, format!("last heartbeat on {network}{gaps}"));
     }
 
     fn report(&mut self, event: &Event, report: &SurvivorReport) {

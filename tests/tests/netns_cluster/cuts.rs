@@ -33,7 +33,10 @@ pub(crate) fn node_1_is_cut_off(cluster: &Cluster, interval: Duration) {
     let stalled_ns = stalls_ns(&events);
     for event in &events {
         match event.id() {
-            LINK_LOST => is_lost_in_time(event, cut, interval, stalled_ns),
+            LINK_LOST => {
+                is_lost_in_time(event, cut, interval, stalled_ns);
+                has_its_last_arrivals(event, interval, stalled_ns);
+            }
             LINK_RESTORED => is_restored_in_time(event, healed, interval, stalled_ns),
             // Told of the start of the cluster, up to a second later.
             REJECT_BURST => assert_eq!(event.detail()["reason"], "wrong_incarnation", "{}", event.value()),
@@ -77,6 +80,23 @@ fn is_lost_in_time(event: &Event, cut: Moment, interval: Duration, stalled_ns: u
     let after_deadline = deadline_ns..=deadline_ns + interval_ns + stalled_ns;
     assert!(after_deadline.contains(&field("judged_ns")), "judged: {}", event.value());
     assert!(after_deadline.contains(&event.mono_ns()), "told: {}", event.value());
+}
+
+/// The heartbeats before the cut, up to the one that the verdict stands on, and none of after the healing.
+fn has_its_last_arrivals(event: &Event, interval: Duration, stalled_ns: u64) {
+    let links = event.detail()["arrivals"].as_array().unwrap();
+    assert_eq!(links.len(), 1, "those of its link: {}", event.value());
+    assert_eq!(links[0]["network"], "private", "{}", event.value());
+    let list = |name: &str| links[0][name].as_array().unwrap().iter().map(|value| value.as_u64().unwrap());
+    let stamps: Vec<u64> = list("stamp_ns").collect();
+    assert_eq!(stamps.last().copied(), event.detail()["stamp_ns"].as_u64(), "{}", event.value());
+    assert!((2..=8).contains(&stamps.len()), "{}", event.value());
+    assert_eq!((list("sent_ns").len(), list("sequence").len()), (stamps.len(), stamps.len()), "{}", event.value());
+    assert!(list("sequence").is_sorted(), "{}", event.value());
+    let longest_ns = nanoseconds(interval) * 3 / 2 + stalled_ns;
+    for pair in stamps.windows(2) {
+        assert!(pair[1] - pair[0] <= longest_ns, "a gap before the cut: {}", event.value());
+    }
 }
 
 /// With the first heartbeat after the healing, which is at most an interval away.

@@ -1,10 +1,6 @@
 //! One link out of its records.
 
-use heartbeat_common::{
-    ids,
-    records::{ARRIVALS, ArrivalRecord, LinkRecord},
-    wire::HOLD_UNKNOWN,
-};
+use heartbeat_common::{ids, records::LinkRecord, wire::HOLD_UNKNOWN};
 
 use crate::{
     dataplane::memory::Memory,
@@ -28,7 +24,6 @@ impl Reading<'_> {
         let epoch = self.memory.peers.read(index).map(|peer| peer.epoch);
         // What was counted stays; what was heard of an earlier incarnation is not news of this one.
         let current = record.filter(|link| Some(link.epoch) == epoch && link.stamp_ns != 0);
-        let arrivals = self.memory.arrivals.read(index);
         Link {
             peer,
             network: name.to_owned(),
@@ -39,7 +34,10 @@ impl Reading<'_> {
             reordered: record.map_or(0, |link| link.reordered),
             last_heard_ms: current.map(|link| milliseconds(self.now_ns.saturating_sub(link.stamp_ns))),
             rtt_us: current.and_then(|link| round_trip_us(&link)),
-            jitter_us: current.zip(arrivals).and_then(|(link, arrivals)| self.jitter_us(&link, &arrivals)),
+            jitter_us: current.and_then(|_heard| self.jitter_us(index)),
+            echoed_ms: current
+                .filter(|link| link.echo_sent_ns != 0)
+                .map(|link| milliseconds(self.now_ns.saturating_sub(link.echo_sent_ns))),
             controller_age_ms: current.map(|link| u64::from(link.controller_age_ms)),
             intervals: with_histogram
                 .then(|| self.memory.intervals.read(index).map(|record| record.buckets.to_vec()))
@@ -48,13 +46,10 @@ impl Reading<'_> {
     }
 
     /// Mean deviation of the remembered gaps from the interval.
-    fn jitter_us(&self, link: &LinkRecord, record: &ArrivalRecord) -> Option<u64> {
-        let newest = usize::try_from(link.arrival_cursor).ok()? % ARRIVALS;
-        let in_order = (0..ARRIVALS).map(|step| record.arrivals[(newest + step) % ARRIVALS].stamp_ns);
-        let mut stamps: Vec<u64> = in_order.filter(|stamp| *stamp != 0).collect();
-        stamps.sort_unstable();
-        let deviations: Vec<u64> =
-            stamps.windows(2).map(|pair| (pair[1] - pair[0]).abs_diff(self.interval_ns)).collect();
+    fn jitter_us(&self, index: u32) -> Option<u64> {
+        let arrivals = self.memory.past_arrivals(index);
+        let gaps = arrivals.windows(2).map(|pair| pair[1].stamp_ns - pair[0].stamp_ns);
+        let deviations: Vec<u64> = gaps.map(|gap_ns| gap_ns.abs_diff(self.interval_ns)).collect();
         let count = u64::try_from(deviations.len()).ok().filter(|count| *count > 0)?;
         Some(deviations.iter().sum::<u64>() / count / 1_000)
     }
