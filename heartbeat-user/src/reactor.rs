@@ -305,13 +305,14 @@ impl Loop {
     fn pass(&mut self) {
         let now_ns = clock::monotonic_ns();
         self.show_life(now_ns);
+        // After a stop of this controller, the lease is renewed from what the kernel has booked before it is tested, and
+        // every input tests it.
+        self.feed_link_records();
         self.notice_own_stall(now_ns);
         self.take_commands();
         self.take_reconfiguration();
         self.take_witness_answer();
         self.take_datagrams();
-        // After a stop of this controller, the lease is renewed from what the kernel has booked before it is tested.
-        self.feed_link_records();
         self.take_notices();
         self.watch_judge(now_ns);
         self.dataplane.scan(clock::monotonic_ns(), &mut self.notices);

@@ -26,7 +26,7 @@ use crate::{
     history::History,
     metronome::{
         Records,
-        standby::{StandbyReport, StandbyStatistics},
+        standby::{RETIRED, StandbyReport, StandbyStatistics},
     },
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
     record::{RecordCounts, RecordStatistics},
@@ -381,7 +381,9 @@ impl NodeSource {
 
     fn sender(&self) -> Sender {
         let report = self.engines.get().map(|engines| engines.sender.report());
-        let beating = self.metronome().filter(|(_, _, beats)| *beats);
+        let metronome = self.metronome();
+        let retired = metronome.is_some_and(|(_, standby, _)| standby.retired);
+        let beating = metronome.filter(|(_, _, beats)| *beats && !retired);
         Sender {
             engine: if beating.is_some() { Engine::Metronome } else { Engine::Realtime },
             rt_priority: self.config().local.rt_priority,
@@ -390,7 +392,7 @@ impl NodeSource {
                 Some((books, _, _)) => books.longest_gap_ns,
                 None => report.map_or(0, |report| report.longest_gap_ns),
             },
-            why: self.sender.get().map(|sender| sender.why.clone()),
+            why: if retired { Some(RETIRED.to_owned()) } else { self.sender.get().map(|sender| sender.why.clone()) },
         }
     }
 }

@@ -87,6 +87,12 @@ families! {
     SENDER_SKIPPED_INTERVALS = "heartbeat_sender_skipped_intervals_total", Counter, [], "Intervals in which nothing was sent because the sender did not run.";
     SENDER_LONGEST_GAP = "heartbeat_sender_longest_gap_seconds", Gauge, [], "Longest time between two rounds of the sender.";
     SENDER_LATENESS = "heartbeat_sender_lateness_seconds", Histogram, [], "How late the sender woke. Its sum is taken from the middles of the buckets.";
+    METRONOME_BEATS = "heartbeat_metronome_beats", Gauge, [], "1 while the kernel paces and sends the heartbeats.";
+    METRONOME_LAPS = "heartbeat_metronome_laps_total", Counter, [], "Laps of the metronome's packet.";
+    METRONOME_COPIES = "heartbeat_metronome_copies_total", Counter, ["result"], "Heartbeats of the metronome: sent, failed (an interface refused it), unresolved (no hardware address: the thread sent).";
+    METRONOME_PACKETS_DROPPED = "heartbeat_metronome_packets_dropped_total", Counter, ["reason"], "Packets that the metronome took off its way: foreign, stale (of another seed), broken (not restored after a lap).";
+    METRONOME_SEEDS = "heartbeat_metronome_seeds_total", Counter, [], "Times that the metronome's packet was put on its way.";
+    METRONOME_TAKEOVERS = "heartbeat_metronome_takeovers_total", Counter, [], "Intervals in which the thread sent because the metronome had not.";
     REACTOR_PASSES = "heartbeat_reactor_passes_total", Counter, [], "Passes of the reactor.";
     REACTOR_LONGEST_PASS = "heartbeat_reactor_longest_pass_seconds", Gauge, [], "Longest pass of the reactor.";
     REACTOR_LONGEST_LATENESS = "heartbeat_reactor_longest_lateness_seconds", Gauge, [], "Longest time between a deadline of the reactor and the pass that served it.";

@@ -20,6 +20,7 @@ use super::{
     Body,
     neighbours::{Neighbours, confirm},
     requests::{Requests, messages},
+    standby::RETIRED,
 };
 
 /// Multicast group of the routing socket with changes of neighbours (RTNLGRP_NEIGH).
@@ -163,10 +164,7 @@ impl Work {
         let report = self.body.standby_report();
         if report.retired {
             if !std::mem::replace(&mut self.retired, true) {
-                (self.tell)(
-                    "The configuration of the cluster has changed: the real-time thread sends until the next start"
-                        .to_owned(),
-                );
+                (self.tell)(RETIRED.to_owned());
             }
             return;
         }

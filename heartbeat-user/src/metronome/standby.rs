@@ -34,6 +34,10 @@ pub struct StandbyStatistics {
     retired: AtomicBool,
 }
 
+/// Why the thread sends once the metronome was stopped for good.
+pub const RETIRED: &str =
+    "The configuration of the cluster has changed: the real-time thread sends until the next start";
+
 /// A copy of the counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StandbyReport {

@@ -36,15 +36,33 @@ pub(crate) struct Arguments {
     /// `[local] sender` of all nodes, one after the other
     #[arg(long, value_delimiter = ',', default_values_t = ["auto".to_owned(), "realtime".to_owned()])]
     senders: Vec<String>,
-    /// Milliseconds between heartbeats
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1200))]
-    interval_ms: u64,
+    /// Milliseconds between heartbeats, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [10], value_parser = clap::value_parser!(u64).range(1..=1200))]
+    interval_ms: Vec<u64>,
     /// Rungs, all if none is named
     #[arg(long, value_enum, value_delimiter = ',')]
     rungs: Vec<Rung>,
     /// Of the lengths of bursts
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+impl Arguments {
+    /// Every size with every interval and every sender.
+    fn plans(&self) -> impl Iterator<Item = Plan> {
+        self.nodes.iter().flat_map(move |nodes| {
+            self.interval_ms.iter().flat_map(move |interval_ms| {
+                self.senders.iter().map(move |sender| Plan {
+                    nodes: *nodes,
+                    sender: Some(sender.clone()),
+                    interval_ms: *interval_ms,
+                    seconds: self.seconds,
+                    seed: self.seed,
+                    demotion: None,
+                })
+            })
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -56,22 +74,14 @@ struct Report<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let rungs = if arguments.rungs.is_empty() { Rung::ALL.to_vec() } else { arguments.rungs.clone() };
     let mut outcomes = Vec::new();
-    for nodes in &arguments.nodes {
-        for sender in &arguments.senders {
-            for rung in &rungs {
-                let plan = Plan {
-                    nodes: *nodes,
-                    sender: Some(sender.clone()),
-                    interval_ms: arguments.interval_ms,
-                    seconds: arguments.seconds,
-                    seed: arguments.seed,
-                    demotion: None,
-                };
-                println!("{nodes} nodes, sender {sender}, {}: {}", rung.name(), rung.describe());
-                let outcome = climb(&plan, *rung)?;
-                println!("  {}", outcome.line());
-                outcomes.push(outcome);
-            }
+    for plan in arguments.plans() {
+        for rung in &rungs {
+            let Plan { nodes, interval_ms, .. } = &plan;
+            let sender = plan.sender.as_deref().unwrap_or("default");
+            println!("{nodes} nodes, {interval_ms} ms, sender {sender}, {}: {}", rung.name(), rung.describe());
+            let outcome = climb(&plan, *rung)?;
+            println!("  {}", outcome.line());
+            outcomes.push(outcome);
         }
     }
     outcome::print(&outcomes);

@@ -63,6 +63,22 @@ fn garbage_at_the_port() {
     assert!(witness.frames_refused > witness.frames_sent / 2, "it did not arrive: {outcome:#?}");
 }
 
+#[test]
+fn a_controller_that_is_stopped_again_and_again() {
+    let outcome = climb(&plan(), Rung::Stopped).expect("a rung that can be climbed");
+    assert_eq!(outcome.witness.faults, 10, "{outcome:#?}");
+    assert_eq!(outcome.verdicts.accusations.total(), 0, "{outcome:#?}");
+}
+
+#[test]
+fn a_controller_that_is_killed_and_started_again_and_again() {
+    let outcome = climb(&plan(), Rung::Killed).expect("a rung that can be climbed");
+    let Outcome { witness, .. } = &outcome;
+    assert_eq!(witness.faults, 10, "{outcome:#?}");
+    assert!(witness.late_starts < witness.faults, "none came back within its lease: {outcome:#?}");
+    assert_eq!(outcome.verdicts.accusations.total(), 0, "{outcome:#?}");
+}
+
 /// The same bursts, but the senders are threads like any other.
 #[test]
 fn without_a_real_time_sender_bursts_make_false_verdicts() {

@@ -18,7 +18,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    nodes::{CONTROLLER_STARTED, DATAPLANE_DEGRADED, PATIENCE, incarnation, link, spec, status, up, wait_for_view},
+    nodes::{
+        CONTROLLER_STARTED, DATAPLANE_DEGRADED, PATIENCE, QUORUM_LOST, incarnation, link, spec, status, up,
+        wait_for_view,
+    },
     pinned,
 };
 
@@ -27,6 +30,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const NODE_REMOVED: u64 = 1135;
 /// 9002: a peer's kernel beats, its controller does not.
 const CONTROLLER_HUNG: u64 = 9002;
+/// 9009: the lease has ended.
+const SUSPENDED: u64 = 9009;
 
 fn metronome() -> ClusterSpec {
     ClusterSpec { sender: Some("metronome".to_owned()), hang_timeout: Some("2s".to_owned()), ..spec(INTERVAL) }
@@ -46,7 +51,7 @@ fn pair() -> Cluster {
 }
 
 /// Waits until the metronome beats, and knows where every peer is.
-fn wait_for_metronome(cluster: &Cluster, node: u16) {
+pub(crate) fn wait_for_metronome(cluster: &Cluster, node: u16) {
     let targets = pinned::open::<TargetRecord>(cluster, node, "TARGETS");
     let peers = cluster.topology().node_ids().count() - 1;
     wait(cluster, node, "its metronome beats", |status| {
@@ -55,7 +60,7 @@ fn wait_for_metronome(cluster: &Cluster, node: u16) {
     });
 }
 
-fn wait(cluster: &Cluster, node: u16, what: &str, fits: impl Fn(&Value) -> bool) {
+pub(crate) fn wait(cluster: &Cluster, node: u16, what: &str, fits: impl Fn(&Value) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = status(cluster, node);
@@ -139,6 +144,32 @@ fn a_controller_that_is_stopped_for_a_second_is_not_missed() {
         link(status, 1, "private")["controller_age_ms"].as_u64().is_some_and(|age_ms| age_ms < 500)
     });
     assert_not_missed(&cluster.events().since(place));
+}
+
+/// Its lease ended and the grace after it too, a second ago: it may not believe that before it has read what its kernel
+/// booked meanwhile.
+#[test]
+fn a_controller_that_needs_the_other_to_act_is_not_stopped_by_a_stop() {
+    let cluster = beating(&ClusterSpec { tie_breaker: Some(2), ..metronome() }, TopologySpec::new(2, 1));
+    let known_as = incarnation(&cluster, 1);
+    for _round in 0..3 {
+        let place = cluster.events().len();
+        cluster.node(1).signal(Signal::SIGSTOP).unwrap();
+        // The fault itself lasts this long: lease and grace are 9 intervals together.
+        std::thread::sleep(Duration::from_secs(1));
+        cluster.node(1).signal(Signal::SIGCONT).unwrap();
+        let stalled = |event: &Event| event.node() == 1 && event.id() == LOCAL_STALL;
+        let stall = cluster.events().wait_for(place, PATIENCE, "9001 of the stopped controller", stalled).unwrap();
+        assert!(stall.detail()["length_ns"].as_u64().unwrap() > 900_000_000, "{}", stall.value());
+        wait(&cluster, 2, "it lives again", |status| {
+            link(status, 1, "private")["controller_age_ms"].as_u64().is_some_and(|age_ms| age_ms < 500)
+        });
+        let events = cluster.events().since(place);
+        let ended = events.iter().find(|event| [SUSPENDED, QUORUM_LOST].contains(&event.id()));
+        assert!(ended.is_none() || machine_stood_still(&events), "{ended:?}");
+        assert_not_missed(&events);
+    }
+    assert_eq!(incarnation(&cluster, 1), known_as);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use aya::maps::{Array, Map, MapData};
 use heartbeat_common::records::{KeyRecord, TimingRecord};
 use heartbeat_tests::{
     cluster::Cluster,
+    config::ClusterSpec,
     events::{Event, LINK_LOST},
     naming::node_name,
     topology::TopologySpec,
@@ -18,7 +19,11 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    nodes::{NODE_LEFT, PATIENCE, QUORUM_LOST, edit_config, incarnation, prepared, spec, start_all, status, three_up},
+    metronome::{wait, wait_for_metronome},
+    nodes::{
+        DATAPLANE_DEGRADED, NODE_LEFT, PATIENCE, QUORUM_LOST, edit_config, incarnation, prepared, spec, start_all,
+        status, three_up, up,
+    },
     pinned,
 };
 
@@ -266,6 +271,30 @@ fn new_times_hold_once_all_have_them_and_not_before() {
     let begin = Instant::now();
     pinned::wait_for_heartbeats(&cluster, 1, (2, 1), &before, 10, PATIENCE);
     assert!(begin.elapsed() >= Duration::from_millis(1_200), "ten heartbeats took {:?}", begin.elapsed());
+}
+
+/// The metronome keeps the pace that it was made for: it stops, is told to have stopped, and the thread sends.
+#[test]
+fn new_times_stop_the_metronome_and_the_thread_takes_over() {
+    let cluster = up(TopologySpec::new(2, 1), &ClusterSpec { sender: Some("metronome".to_owned()), ..spec(INTERVAL) });
+    for node in [1, 2] {
+        wait_for_metronome(&cluster, node);
+        edit_config(&cluster, node, "interval = \"100ms\"", "interval = \"150ms\"\nlost_after = 8");
+    }
+    let place = cluster.events().len();
+    reload(&cluster, &[1, 2]);
+    wait_for_installed(&cluster, place, &[1, 2]);
+    for node in [1, 2] {
+        let told = |event: &Event| {
+            event.node() == u64::from(node) && event.id() == DATAPLANE_DEGRADED && event.text().contains("has changed")
+        };
+        cluster.events().wait_for(place, PATIENCE, "9003 of the metronome", told).unwrap();
+        wait(&cluster, node, "the thread sends", |status| {
+            let sender = &status["sender"];
+            sender["engine"] == "realtime" && sender["why"].as_str().is_some_and(|why| why.contains("has changed"))
+        });
+    }
+    nothing_was_lost(&cluster, place, &[1, 2]);
 }
 
 #[test]

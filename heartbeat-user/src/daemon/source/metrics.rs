@@ -33,6 +33,7 @@ impl NodeSource {
         if let Some(engines) = self.engines.get() {
             reactor(&mut scrape, engines);
             sender(&mut scrape, engines);
+            self.pacing(&mut scrape);
         }
         self.rest(&mut scrape, &status);
         self.witness(&mut scrape, snapshot.as_ref());
@@ -140,6 +141,21 @@ impl NodeSource {
             scrape.whole(&families::JUDGE_ARM_FAILURES, &[], judge.arm_failures);
             scrape.whole(&families::STALLS, &[], judge.stalls.count);
         }
+    }
+
+    /// What the metronome did; zeros where the thread alone sends.
+    fn pacing(&self, scrape: &mut Scrape) {
+        let (books, standby, beats) = self.metronome().unwrap_or_default();
+        scrape.flag(&families::METRONOME_BEATS, &[], beats);
+        scrape.whole(&families::METRONOME_LAPS, &[], books.laps);
+        for (result, count) in [("sent", books.sent), ("failed", books.failed), ("unresolved", books.unresolved)] {
+            scrape.whole(&families::METRONOME_COPIES, &[result], count);
+        }
+        for (reason, count) in [("foreign", books.foreign), ("stale", books.stale), ("broken", books.broken)] {
+            scrape.whole(&families::METRONOME_PACKETS_DROPPED, &[reason], count);
+        }
+        scrape.whole(&families::METRONOME_SEEDS, &[], standby.seeds);
+        scrape.whole(&families::METRONOME_TAKEOVERS, &[], standby.takeovers);
     }
 
     /// Events, hooks and clients.

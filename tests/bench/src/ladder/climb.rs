@@ -1,7 +1,9 @@
 //! One rung: a fresh cluster, the load, the faults, and what the nodes told.
 
 use std::{
-    fs, thread,
+    fs,
+    ops::Range,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -9,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use heartbeat_tests::{
     cluster::Cluster,
     config::ClusterSpec,
-    events::{Event, LINK_LOST},
+    events::{Event, LINK_LOST, LOCAL_STALL},
     naming::network_name,
     topology::TopologySpec,
 };
@@ -31,6 +33,8 @@ use crate::{
     removal::Removal,
 };
 
+/// 9011: a controller has started.
+const CONTROLLER_STARTED: u64 = 9011;
 const NETWORKS: u8 = 2;
 const LOST_AFTER: u64 = 3;
 /// The link that is cut again and again: what node 1 sends to node 2 on the last network.
@@ -100,14 +104,20 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let started = Instant::now();
     let load = Load::start(rung, cluster.topology(), plan.seconds, plan.seed)?;
     let mut witness = Witness::default();
+    let mut removed_rightly = Vec::new();
     match rung {
         Rung::Stopped => stop_and_continue(&cluster, plan, &mut witness)?,
-        Rung::Killed => kill_and_start(&mut cluster, plan, &mut witness)?,
+        Rung::Killed => {
+            removed_rightly = kill_and_start(&mut cluster, plan, &mut witness)?;
+            witness.late_starts = u64::try_from(removed_rightly.len())?;
+        }
         Rung::Idle | Rung::Stress | Rung::Bursts | Rung::Hog | Rung::Garbage | Rung::Flood => {
             cut_again_and_again(&cluster, plan, started)?;
         }
     }
-    let events = cluster.events().since(place);
+    let events: Vec<_> = (place..).zip(cluster.events().since(place)).collect();
+    let counts = |place: &usize| !removed_rightly.iter().any(|range| range.contains(place));
+    let events: Vec<_> = events.into_iter().filter(|(place, _)| counts(place)).map(|(_, event)| event).collect();
     let measured = Measured::of(&cluster)?;
     let removal = match plan.demotion {
         None => {
@@ -196,9 +206,17 @@ fn cut_again_and_again(cluster: &Cluster, plan: &Plan, started: Instant) -> Resu
 fn stop_and_continue(cluster: &Cluster, plan: &Plan, witness: &mut Witness) -> Result<()> {
     let node = cluster.node(plan.nodes);
     for round in 0..FAULTS {
+        let place = cluster.events().len();
         node.signal(Signal::SIGSTOP)?;
         thread::sleep(Duration::from_secs(if round % 2 == 0 { 1 } else { 3 }));
         node.signal(Signal::SIGCONT)?;
+        let stalled = |event: &Event| {
+            event.node() == u64::from(plan.nodes)
+                && event.id() == LOCAL_STALL
+                && event.detail()["source"] == "controller"
+                && event.detail()["length_ns"].as_u64().is_some_and(|length_ns| length_ns > 900_000_000)
+        };
+        cluster.events().wait_for(place, PATIENCE, "9001 of the stopped controller", stalled)?;
         witness.faults += 1;
         wait_for_view(cluster, PATIENCE)?;
         forget_removals(cluster, plan.nodes);
@@ -207,16 +225,24 @@ fn stop_and_continue(cluster: &Cluster, plan: &Plan, witness: &mut Witness) -> R
     Ok(())
 }
 
-fn kill_and_start(cluster: &mut Cluster, plan: &Plan, witness: &mut Witness) -> Result<()> {
+/// Gives the places of the events in which starts are told that came after the end of the lease.
+fn kill_and_start(cluster: &mut Cluster, plan: &Plan, witness: &mut Witness) -> Result<Vec<Range<usize>>> {
+    let mut late_starts = Vec::new();
     for _ in 0..FAULTS {
+        let place = cluster.events().len();
         cluster.node_mut(plan.nodes).kill()?;
         cluster.start_node(plan.nodes, &[])?;
         witness.faults += 1;
+        let started = |event: &Event| event.node() == u64::from(plan.nodes) && event.id() == CONTROLLER_STARTED;
+        let start = cluster.events().wait_for(place, PATIENCE, "9011 of the new controller", started)?;
         wait_for_view(cluster, PATIENCE)?;
         forget_removals(cluster, plan.nodes);
         thread::sleep(CUT_PAUSE);
+        if start.detail()["why_new"] == "its lease has ended" {
+            late_starts.push(place..cluster.events().len());
+        }
     }
-    Ok(())
+    Ok(late_starts)
 }
 
 /// A node that was removed three times within an hour would be kept out.

@@ -48,8 +48,12 @@ impl Outcome {
                 format!("removal told after {told:.2} ms, view {agreed:.2} ms after the verdict was due")
             },
         );
+        let late_starts = match self.witness.late_starts {
+            0 => String::new(),
+            starts => format!("; {starts} starts after the end of the lease, their removals not counted"),
+        };
         format!(
-            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; {removal}",
+            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; {removal}{late_starts}",
             counts.late,
             counts.removed,
             counts.quorum_lost,
@@ -61,9 +65,9 @@ impl Outcome {
 /// The table, in milliseconds where nothing else is said.
 pub(super) fn print(outcomes: &[Outcome]) {
     println!(
-        "\n| nodes | sender | rung | false 1123, 1135, 1177 | over stops | longest send gap | longest arrival gap | verdict \
+        "\n| nodes | interval | sender | rung | false 1123, 1135, 1177 | over stops | longest send gap | longest arrival gap | verdict \
          error p99, max (us) | judge latest | removal told | view after verdict | plain thread's gap | CPUs busy % |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|"
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for outcome in outcomes {
         let milliseconds = |ns: u64| format!("{:.2}", ns as f64 / 1e6);
@@ -72,10 +76,15 @@ pub(super) fn print(outcomes: &[Outcome]) {
             outcome.removal.as_ref().map_or_else(|| "-".to_owned(), |it| milliseconds(time(it)))
         };
         let counts = &outcome.verdicts.accusations;
-        let note = if outcome.rung.is_judged() { "" } else { " (not judged)" };
+        let note = match (outcome.rung.is_judged(), outcome.witness.late_starts) {
+            (false, _) => " (not judged)".to_owned(),
+            (true, 0) => String::new(),
+            (true, starts) => format!(" ({starts} late starts)"),
+        };
         println!(
-            "| {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {:.0} |",
             outcome.nodes,
+            outcome.interval_ns / 1_000_000,
             outcome.engine,
             outcome.rung.name(),
             counts.late,

@@ -25,8 +25,11 @@ pub struct Witness {
     pub frames_sent: u64,
     /// Frames that the data plane refused for their tag.
     pub frames_refused: u64,
-    /// Times that a controller was stopped or killed.
+    /// Times that a controller was stopped, and told so, or killed.
     pub faults: u64,
+    /// Starts that came when the lease of the controller that was killed had ended. Such a start is a new life
+    /// (membership.md 3.5), and that the old one is removed is true: verdicts from the kill to the new view do not count.
+    pub late_starts: u64,
     /// Share of all CPUs that was busy, percent.
     pub busy_percent: f64,
     /// Time that the host took away from the machine's CPUs, ms.
