@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what the data plane costs on this machine, see docs/benchmarks.md.
 
+mod peers;
+
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -33,6 +35,8 @@ enum What {
     Flood,
     /// False verdicts, gaps and reactions under load after load
     Ladder,
+    /// Failure detectors of others beside ours
+    Peers,
     /// From 10 to 1,000 peers
     Scale,
     /// Longest time between two heartbeats, by sender and load
@@ -41,6 +45,9 @@ enum What {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let ready = setup::ensure(Scope::Nodes)?;
+    if arguments.what == What::Peers {
+        peers::install()?;
+    }
     let mut cargo = command("cargo");
     cargo.current_dir(environment::workspace_root()).env(TOOLCHAIN_VARIABLE, &ready.bpf_toolchain);
     exec(cargo.args(["build", "--release", "--package", "heartbeat-bench", "--package", "heartbeat-user"]))?;
@@ -51,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Detect => "detect",
         What::Flood => "flood",
         What::Ladder => "ladder",
+        What::Peers => "peers",
         What::Scale => "scale",
         What::Send => "send",
     };

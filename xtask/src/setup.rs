@@ -14,6 +14,7 @@ mod tools;
 
 use anyhow::{Result, bail};
 
+pub(crate) use self::step::{install_packages, is_installed};
 use self::{
     compilers::Compilers,
     distribution::Distribution,

@@ -15,6 +15,7 @@ mod witness;
 use anyhow::Result;
 use serde::Serialize;
 
+pub(crate) use self::climb::forget_removals;
 pub use self::{
     climb::{Demotion, Plan, climb},
     outcome::Outcome,

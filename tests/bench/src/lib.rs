@@ -13,6 +13,7 @@ mod generator;
 pub mod ladder;
 mod paced;
 mod packet;
+mod peers;
 mod probe;
 mod programs;
 mod receiver;
@@ -41,6 +42,7 @@ enum Command {
     Detect(detect::Arguments),
     Flood(flood::Arguments),
     Ladder(ladder::Arguments),
+    Peers(peers::Arguments),
     Scale(scale::Arguments),
     Send(send::Arguments),
     Throughput(throughput::Arguments),
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Flood(arguments) => flood::run(&arguments),
         Command::Ladder(arguments) => ladder::run(&arguments),
+        Command::Peers(arguments) => peers::run(&arguments),
         Command::Scale(arguments) => scale::run(&arguments),
         Command::Send(arguments) => send::run(&arguments),
         Command::Throughput(arguments) => throughput::run(&arguments),

@@ -1,7 +1,7 @@
 //! A node with many peers on two networks: is anything lost behind XDP, is anybody called late, what does it cost?
 
 mod report;
-mod usage;
+pub(crate) mod usage;
 
 use std::{
     sync::{

@@ -97,7 +97,7 @@ fn packages(steps: &[Step]) -> BTreeSet<&'static str> {
 }
 
 /// The packages' lists are fetched only where a package is really missing.
-fn install_packages(wanted: &BTreeSet<&'static str>) -> Result<()> {
+pub(crate) fn install_packages(wanted: &BTreeSet<&'static str>) -> Result<()> {
     let missing: Vec<&str> = wanted.iter().copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -108,7 +108,8 @@ fn install_packages(wanted: &BTreeSet<&'static str>) -> Result<()> {
     exec(privileged("env").args(install).args(missing))
 }
 
-fn is_installed(package: &str) -> bool {
+/// Whether a package of Debian is there, as dpkg has it.
+pub(crate) fn is_installed(package: &str) -> bool {
     output(command("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]))
         .is_ok_and(|status| status == "installed")
 }

@@ -246,7 +246,7 @@ fn kill_and_start(cluster: &mut Cluster, plan: &Plan, witness: &mut Witness) -> 
 }
 
 /// A node that was removed three times within an hour would be kept out.
-fn forget_removals(cluster: &Cluster, victim: u16) {
+pub(crate) fn forget_removals(cluster: &Cluster, victim: u16) {
     for node in cluster.nodes().iter().filter(|node| node.id() != victim) {
         // A node that has removed nobody has nothing to forget, and says so.
         let _answer = node.request_within(&json!({"request": "clear_quarantine", "node": victim}), PATIENCE);

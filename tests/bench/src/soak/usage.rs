@@ -49,7 +49,7 @@ pub(super) fn map_bytes() -> Result<u64> {
 
 /// Ticks of all CPUs, from /proc/stat.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ticks {
+pub(crate) struct Ticks {
     busy: u64,
     softirq: u64,
     steal: u64,
@@ -67,7 +67,7 @@ pub(crate) struct Usage {
 }
 
 /// Reads the counters.
-pub(super) fn now() -> Result<Ticks> {
+pub(crate) fn now() -> Result<Ticks> {
     let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     let line = text.lines().next().unwrap_or_default();
     let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
@@ -79,7 +79,7 @@ pub(super) fn now() -> Result<Ticks> {
 
 impl Ticks {
     /// What was used since then.
-    pub(super) fn since(&self, before: &Self, time: Duration) -> Usage {
+    pub(crate) fn since(&self, before: &Self, time: Duration) -> Usage {
         /// USER_HZ is 100 on every architecture that Linux still supports.
         const TICKS_PER_SECOND: f64 = 100.0;
         let share =
