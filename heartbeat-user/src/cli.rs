@@ -9,6 +9,7 @@ mod output;
 mod query;
 mod replay;
 mod run;
+mod top;
 mod why;
 
 #[cfg(test)]
@@ -84,6 +85,9 @@ enum Command {
     /// Look for the known causes of false verdicts; exit code 1 if something is wrong.
     #[command(after_help = doctor::HELP)]
     Doctor(DoctorArgs),
+    /// Everything live: who hears whom, how evenly, the newest events.
+    #[command(after_help = top::HELP)]
+    Top,
     /// The nodes, their states and votes.
     Nodes(JsonArgs),
     /// The networks and their states.
@@ -309,6 +313,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => query::status(&cli.socket, args.json),
         Command::Links(args) => query::links(&cli.socket, &args),
         Command::Events(args) => events::events(&cli.socket, &args),
+        Command::Top => top::top(&cli.socket),
         Command::Why(args) => why::why(&cli.socket, &args),
         Command::Doctor(args) => doctor::doctor(&cli.socket, &args),
         Command::Nodes(args) => query::part(&cli.socket, "nodes", args.json),

@@ -24,5 +24,6 @@ pub mod sender;
 pub mod service;
 pub mod socket;
 pub mod status;
+pub mod top;
 pub mod why;
 pub mod witness;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use table::painted;
 pub use table::{Colour, Table};
-pub(crate) use tables::milliseconds;
+pub(crate) use tables::{heard, milliseconds, short_count};
 
 /// One node's view of everything, at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -222,7 +222,7 @@ pub(crate) fn milliseconds(nanoseconds: u64) -> String {
     }
 }
 
-fn heard(milliseconds: f64) -> String {
+pub(crate) fn heard(milliseconds: f64) -> String {
     if milliseconds < 1_000.0 {
         format!("{milliseconds:.1}ms")
     } else if milliseconds < 100_000.0 {
@@ -233,7 +233,7 @@ fn heard(milliseconds: f64) -> String {
 }
 
 /// Up to five digits in full: a table is for a glance, exact counts are in the JSON.
-fn short_count(count: u64) -> String {
+pub(crate) fn short_count(count: u64) -> String {
     match count {
         0..100_000 => count.to_string(),
         100_000..1_000_000 => format!("{}k", count / 1_000),
