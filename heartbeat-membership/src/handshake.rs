@@ -184,6 +184,18 @@ impl Handshake {
         was
     }
 
+    /// What [`Self::bar`] has barred last.
+    pub(crate) fn barred(&self) -> Option<Incarnation> {
+        (self.barred != 0).then_some(Incarnation(self.barred))
+    }
+
+    /// An earlier controller of this life had barred this incarnation. Whether the kernel accepts it nevertheless.
+    pub(crate) fn adopt_bar(&mut self, incarnation: Incarnation) -> bool {
+        self.highest = self.highest.max(incarnation.0);
+        self.barred = self.barred.max(incarnation.0);
+        self.accepted.take_if(|accepted| accepted.0 <= incarnation.0).is_some()
+    }
+
     /// A new life of this node: it has heard nobody yet, and is bound by nothing that an earlier one agreed to. Whether
     /// an incarnation was accepted until now.
     pub(crate) fn begin_life(&mut self, now_ns: u64) -> bool {
@@ -269,6 +281,23 @@ mod tests {
         assert!(handshake.answers(&nonce, 1));
         assert_eq!(handshake.prove(Incarnation(6)), Proof::New);
         assert!(!handshake.answers(&nonce, 2));
+    }
+
+    #[test]
+    fn a_bar_outlives_the_controller() {
+        let (mut fresh, _) = handshake();
+        assert!(!fresh.adopt_bar(Incarnation(5)), "the kernel accepts nobody");
+        assert_eq!(fresh.barred(), Some(Incarnation(5)));
+        assert_eq!(fresh.prove(Incarnation(5)), Proof::Barred);
+        assert_eq!(fresh.next_hello_ns(), Some(0), "who may be back is called");
+        assert_eq!(fresh.prove(Incarnation(6)), Proof::New);
+
+        for (accepted, was) in [(5, true), (6, false)] {
+            let (mut adopted, _) = handshake();
+            adopted.adopt(Incarnation(accepted));
+            assert_eq!(adopted.adopt_bar(Incarnation(5)), was);
+            assert_eq!(adopted.accepted().is_none(), was);
+        }
     }
 
     #[test]

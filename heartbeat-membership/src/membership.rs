@@ -40,6 +40,13 @@ pub struct Settings {
     pub resume: Option<Record>,
 }
 
+impl Settings {
+    /// What a restarted controller goes on with. One that stopped in the middle of a regroup begins a new life.
+    pub(crate) fn resumed(&self) -> Option<&Record> {
+        self.resume.as_ref().filter(|record| record.stage == Stage::Stabilized)
+    }
+}
+
 /// What must stand in a pinned map before the message that follows from it leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -62,6 +69,10 @@ pub struct Record {
     /// Members that are not known to have installed the view that this node joined.
     #[serde(default)]
     pub strangers: Vec<NodeId>,
+    /// Incarnations that were removed from a view, of nodes that are in none: never accepted again in this life of the
+    /// node, also when its controller is another process by then.
+    #[serde(default)]
+    pub barred: BTreeMap<NodeId, Incarnation>,
 }
 
 /// A removed node that may still believe itself in. Times are `CLOCK_MONOTONIC` nanoseconds.
@@ -327,7 +338,7 @@ pub(crate) struct Membership {
 
 impl Membership {
     pub(crate) fn new(config: &CoreConfig, settings: Settings, now: Now) -> Self {
-        let resumed = settings.resume.clone().filter(|record| record.stage == Stage::Stabilized);
+        let resumed = settings.resumed().cloned();
         let mut regroup = Regroup::new();
         let mut lease = Lease::new(now, now.mono_ns);
         let (mut epoch, mut removals, mut strangers) = (settings.epoch, BTreeMap::new(), NodeSet::EMPTY);

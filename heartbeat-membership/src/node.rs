@@ -152,6 +152,8 @@ impl Node {
                 peer.adopt(adopted, now.mono_ns);
             }
         }
+        let resumed = settings.as_ref().and_then(Settings::resumed);
+        let barred = resumed.map(|record| record.barred.clone()).unwrap_or_default();
         let mut node = Self {
             nonces: Nonces::new(seed, identity.incarnation.0),
             incarnation: identity.incarnation,
@@ -172,9 +174,20 @@ impl Node {
             stopped: false,
             config,
         };
+        node.resume_bars(barred);
         node.send_due_hellos(now);
         node.drive_membership(now);
         Ok(node)
+    }
+
+    /// A removed incarnation that slept through the restart of this controller must not be echoed when it wakes.
+    fn resume_bars(&mut self, barred: BTreeMap<NodeId, Incarnation>) {
+        for (id, incarnation) in barred {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            if peer.handshake.adopt_bar(incarnation) {
+                self.actions.push_back(Action::ClearIncarnation { peer: id });
+            }
+        }
     }
 
     /// Breaks one rule from now on.

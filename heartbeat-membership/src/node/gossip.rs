@@ -8,6 +8,7 @@ use crate::membership::{HaltReason, Membership, MembershipAction, Record};
 use crate::message::Kind;
 use crate::message::regroup::{Reason, Regroup as Message};
 use crate::nodeset::NodeSet;
+use crate::peer::Peer;
 use crate::refusal::Refusal;
 use crate::regroup::Stage;
 use crate::time::Now;
@@ -201,7 +202,7 @@ impl Node {
 
     /// One copy on every network that counts.
     pub(super) fn send_counting(&mut self, to: NodeId, kind: Kind, body: &[u8]) {
-        let networks = self.peers.get(&to).map(crate::peer::Peer::networks).unwrap_or_default();
+        let networks = self.peers.get(&to).map(Peer::networks).unwrap_or_default();
         for network in networks {
             if self.counts(network) {
                 self.send(to, network, kind, body.to_vec());
@@ -242,6 +243,11 @@ impl Node {
 
     pub(super) fn persist(&mut self) {
         let Some(membership) = &mut self.membership else { return };
+        // A member is of a later incarnation, and nothing below the highest is accepted: no bar is needed to keep that.
+        let barred_outside = |(id, peer): (&NodeId, &Peer)| {
+            let is_member = membership.view.as_ref().is_some_and(|view| view.members.contains_key(id));
+            peer.handshake.barred().filter(|_| !is_member).map(|incarnation| (*id, incarnation))
+        };
         let record = Record {
             view: membership.view.clone(),
             sequence: membership.regroup.sequence,
@@ -251,6 +257,7 @@ impl Node {
             began_ns: membership.began_ns,
             removals: membership.removals.clone(),
             strangers: membership.strangers.iter().collect(),
+            barred: self.peers.iter().filter_map(barred_outside).collect(),
         };
         if membership.persisted.as_ref() != Some(&record) {
             membership.persisted = Some(record.clone());
