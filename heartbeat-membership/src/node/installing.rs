@@ -128,9 +128,10 @@ impl Node {
         membership.installed = Some(now);
         membership.lease_stale = true;
         // Whoever is in this view has installed the one before it. A node that joins knows of nobody yet; where a view
-        // is formed there is none before it.
+        // is formed there is none before it. One that was removed stays a stranger until its lease is over, however many
+        // views follow meanwhile.
         membership.strangers =
-            if joined_existing { set.without(&NodeSet::of(local)) } else { membership.strangers.and(&removed) };
+            if joined_existing { set.without(&NodeSet::of(local)) } else { membership.strangers.without(&set) };
         membership.hung.retain(|id, incarnation| view.has(*id, *incarnation));
         for id in removed.iter() {
             membership.lease.forget(id);
