@@ -145,7 +145,7 @@ fn disturb_witness(world: &mut World) {
 fn stage(world: &mut World) {
     let number = u8::try_from(world.random.below(4)).unwrap_or(0);
     // 0 is the one that the world began with; 3 has another grace, the others another vote.
-    let staged = world.variant(if number == 3 { u8::MAX / 2 } else { number });
+    let staged = world.variant(if number == 3 { World::LONGER_GRACE } else { number });
     let all = world.random.chance(500);
     for index in 0..world.machines.len() {
         if all || world.random.chance(500) {

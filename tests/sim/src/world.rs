@@ -342,6 +342,9 @@ impl World {
         self.feed(index, Input::Membership(MembershipInput::Stage { staged }));
     }
 
+    /// The variant whose grace is longest.
+    pub const LONGER_GRACE: u8 = u8::MAX / 2;
+
     /// A heartbeat of another interval, votes or grace than those of the world is of no configuration here: variants
     /// differ in one vote, or in the grace.
     #[must_use]

@@ -1,7 +1,7 @@
 //! What a driver does with the actions of a core, and what the checker is told of them.
 
 use heartbeat_membership::{
-    Action, ConfigDigest, ControlMessage, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input,
+    Action, Arbiter, ConfigDigest, ControlMessage, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input,
     MembershipAction, MembershipInput, Newest, NodeId, NodeSet, WitnessRequest,
 };
 
@@ -220,9 +220,13 @@ impl World {
         self.machines[index].digest = Some(digest);
     }
 
-    /// Longest time between a silence and the removal that it causes.
+    /// Longest time between a silence and the removal that it causes. A decider waits for a slow witness as long as the
+    /// grace of any configuration here lets it.
     fn patience_ns(&self) -> u64 {
-        self.config.timing.hang_timeout_ns + 60 * self.config.timing.interval_ns
+        let timing = &self.config.timing;
+        let witness = self.arbiter == Arbiter::Witness;
+        let grace_ns = if witness { self.variant(Self::LONGER_GRACE).config.timing.grace_ns } else { 0 };
+        timing.hang_timeout_ns.max(grace_ns) + 60 * timing.interval_ns
     }
 
     fn formation_wait_ns(&self) -> u64 {
