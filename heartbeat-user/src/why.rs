@@ -42,6 +42,10 @@ pub struct Why {
     /// Earlier facts of the same kind that are left out, because they would be too many.
     #[serde(default)]
     pub left_out: u64,
+    /// The newest earlier verdict of each kind on the same node that is no part of this story, newest first: a node that
+    /// came back may have lost a link since it was removed.
+    #[serde(default)]
+    pub earlier: Vec<Event>,
 }
 
 /// One thing that was so at one moment.
@@ -90,7 +94,9 @@ pub enum FactKind {
 /// When there is no such verdict among these events, or no such node.
 pub fn explain(events: &[Arc<Event>], about: Option<&About>, names: Names<'_>) -> Result<Why, Failure> {
     let verdict = select::verdict(events, about, names)?;
-    Ok(facts::story(events, &verdict, names))
+    let mut why = facts::story(events, &verdict, names);
+    why.earlier = select::earlier(events, &why);
+    Ok(why)
 }
 
 impl Names<'_> {

@@ -33,7 +33,7 @@ pub(super) fn story(events: &[Arc<Event>], verdict: &Arc<Event>, names: Names<'_
     collector.after(events, verdict);
     let mut facts = collector.facts;
     facts.sort_by_key(|fact| (fact.mono_ns, fact.kind));
-    Why { verdict: (**verdict).clone(), summary: summary(verdict, names), facts, left_out }
+    Why { verdict: (**verdict).clone(), summary: summary(verdict, names), facts, left_out, earlier: Vec::new() }
 }
 
 fn summary(verdict: &Event, names: Names<'_>) -> String {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Names;
+use super::{Names, Why};
 use crate::{
     api::Failure,
     event::{Event, kind},
@@ -69,6 +69,20 @@ pub(super) fn verdict(events: &[Arc<Event>], about: Option<&About>, names: Names
         Wanted::Node(node) => newest(&|event| on_peer(event) && event.peer == Some(node))
             .ok_or_else(|| nothing(&names.node(node), events.len())),
     }
+}
+
+/// The newest verdict of each kind on the same node before this one, which the story does not tell; newest first.
+pub(super) fn earlier(events: &[Arc<Event>], why: &Why) -> Vec<Event> {
+    let kinds = if why.verdict.peer.is_some() { ON_PEERS } else { ON_ITSELF };
+    let told = |event: &Event| why.facts.iter().any(|fact| fact.event == event.number);
+    let mut earlier: Vec<Event> = Vec::new();
+    for event in events.iter().rev().filter(|event| event.number < why.verdict.number) {
+        let other_kind = event.id != why.verdict.id && earlier.iter().all(|known| known.id != event.id);
+        if kinds.contains(&event.id) && event.peer == why.verdict.peer && other_kind && !told(event) {
+            earlier.push((**event).clone());
+        }
+    }
+    earlier
 }
 
 /// What follows a removal is explained by the removal.

@@ -219,3 +219,21 @@ fn a_node_tells_of_itself_why_it_stopped() {
         assert!(text.contains(words), "{words:?} is not in\n{text}");
     }
 }
+
+#[test]
+fn what_came_before_the_last_verdict_is_named() {
+    let log = removed(true);
+    log.add(&kind::NODE_JOINED, 50 * SECOND, Some(3), json!({"about": "joined", "incarnation": 8}));
+    for second in [60, 70] {
+        log.add(&kind::LINK_LOST, second * SECOND, Some(3), lost("private", second * SECOND - 300 * MS));
+    }
+    let why = log.why("charlie").unwrap();
+    assert_eq!(why.verdict.mono_ns, 70 * SECOND);
+    let earlier: Vec<u16> = why.earlier.iter().map(|event| event.id).collect();
+    assert_eq!(earlier, [1135], "one of each kind, and not what is told already: {why:#?}");
+    let text = why.text(false);
+    let number = why.earlier[0].number;
+    assert!(text.contains(&format!("1135 node_removed; `heartbeat why '#{number}'`")), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert_eq!(log.why(&format!("#{number}")).unwrap().verdict.id, 1135);
+}

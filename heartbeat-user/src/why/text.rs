@@ -51,6 +51,19 @@ impl Why {
                 let _ = writeln!(text, "{:INDENT$}{}", "", paint(&line, colour));
             }
         }
+        if !self.earlier.is_empty() {
+            let _ = writeln!(text);
+        }
+        for event in &self.earlier {
+            let when = time_of_day(&event.time.to_string());
+            let told = format!(
+                "Before that, at {when}: {} {}; `heartbeat why '#{}'` explains it.",
+                event.id, event.name, event.number
+            );
+            for line in wrapped(&printable(&told), WIDTH) {
+                let _ = writeln!(text, "{line}");
+            }
+        }
         text
     }
 }
