@@ -138,14 +138,17 @@ impl Lease {
         proofs.extend(with.map(|since_ns| (since_ns, None)));
         proofs.sort_unstable_by(|a, b| b.cmp(a));
         let mut with_witness = false;
+        let mut own = votes.of(&counted);
         for (since_ns, who) in proofs.drain(..) {
             match who {
                 Some(id) => {
-                    counted.insert(id);
+                    if counted.insert(id) {
+                        own += votes.of_one(id);
+                    }
                 }
                 None => with_witness = true,
             }
-            if votes.quorum(&counted, with_witness).holds() {
+            if votes.rule(own, &counted, with_witness).holds() {
                 return Some(since_ns);
             }
         }

@@ -63,6 +63,7 @@ mod node;
 pub mod nodeset;
 mod nonce;
 mod peer;
+mod peers;
 mod quarantine;
 pub mod quorum;
 pub mod refusal;

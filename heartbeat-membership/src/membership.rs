@@ -295,7 +295,10 @@ pub(crate) struct Membership {
     pub(crate) votes: Votes,
     /// The votes that count in the view: all configured ones, or its members' where it was formed by force.
     pub(crate) electorate: Votes,
+    /// Changed by [`Membership::set_view`] alone.
     pub(crate) view: Option<View>,
+    /// Its members; empty where there is none.
+    members: NodeSet,
     pub(crate) epoch: u32,
     /// When this incarnation began.
     pub(crate) started: Now,
@@ -358,6 +361,7 @@ impl Membership {
             epoch,
             started: now,
             installed: view.is_some().then_some(now),
+            members: view.as_ref().map(View::set).unwrap_or_default(),
             view,
             regroup,
             lease,
@@ -392,7 +396,7 @@ impl Membership {
         let sequence = self.regroup.sequence;
         self.regroup = Regroup::new();
         self.regroup.sequence = sequence;
-        self.view = None;
+        self.set_view(None);
         self.electorate = self.votes.clone();
         self.started = now;
         self.installed = None;
@@ -415,7 +419,13 @@ impl Membership {
     }
 
     pub(crate) fn members(&self) -> NodeSet {
-        self.view.as_ref().map(View::set).unwrap_or_default()
+        self.members
+    }
+
+    /// Returns the one before.
+    pub(crate) fn set_view(&mut self, view: Option<View>) -> Option<View> {
+        self.members = view.as_ref().map(View::set).unwrap_or_default();
+        std::mem::replace(&mut self.view, view)
     }
 
     pub(crate) fn view_number(&self) -> u64 {

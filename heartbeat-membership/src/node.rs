@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::config::{ConfigError, CoreConfig};
 use crate::event::{Detail, Event, EventId};
-use crate::ids::{Incarnation, NetworkId, NodeId};
+use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 use crate::input::{ControlMessage, Identity, Input, LocalStall};
 use crate::membership::{Echo, Membership, MembershipInput, Settings};
 use crate::message::Kind;
@@ -31,11 +31,13 @@ use crate::mutation::Mutation;
 use crate::nodeset::NodeSet;
 use crate::nonce::Nonces;
 use crate::peer::Peer;
+use crate::peers::Peers;
 use crate::quorum::Arbiter;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
 use crate::time::{Now, SECOND_NS};
-use crate::window::{Sequence, Window};
+use crate::view::ViewId;
+use crate::window::Sequence;
 use crate::witness::MIN_RECORD_LEASE_NS;
 
 /// Datagrams queued between two polls. The largest burst is three messages to 1023 peers on 8 networks; a driver that
@@ -55,7 +57,7 @@ pub struct Node {
     incarnation: Incarnation,
     /// A higher incarnation was asked for and not taken yet.
     taking: Option<Incarnation>,
-    peers: BTreeMap<NodeId, Peer>,
+    peers: Peers,
     nonces: Nonces,
     membership: Option<Membership>,
     last_stall: BTreeMap<crate::input::StallSource, LocalStall>,
@@ -74,9 +76,16 @@ pub struct Node {
     /// The own rows were compared with the links since one of those may have changed.
     #[serde(skip)]
     rows_compared: bool,
-    /// Whether this node decides, and what that followed from.
+    /// Who is joined to this node in the regroup, and what that followed from.
     #[serde(skip)]
-    decider_known: Option<(Basis, bool)>,
+    component_known: Option<(Basis, NodeSet)>,
+    /// Configured nodes that run the configuration of this one as far as they have said; and that configuration, and after
+    /// how many changes of peers that was found.
+    #[serde(skip)]
+    speaking: Option<(u64, ConfigDigest, NodeSet)>,
+    /// After how many changes of peers, and for which view, the bars of the record were looked at.
+    #[serde(skip)]
+    bars_follow_from: Option<(u64, Option<ViewId>)>,
     /// The own row of a regroup waits for verdicts to settle.
     #[serde(skip)]
     row_waits: bool,
@@ -158,12 +167,14 @@ impl Node {
             nonces: Nonces::new(seed, identity.incarnation.0),
             incarnation: identity.incarnation,
             taking: None,
-            peers,
+            peers: Peers::new(peers),
             membership: settings.map(|settings| Membership::new(&config, settings, now)),
             now,
             nobody_lost: None,
             rows_compared: false,
-            decider_known: None,
+            component_known: None,
+            speaking: None,
+            bars_follow_from: None,
             row_waits: false,
             mutation: None,
             last_stall: BTreeMap::new(),
@@ -268,11 +279,8 @@ impl Node {
         if self.stopped {
             return None;
         }
-        let hellos = self
-            .peers
-            .iter()
-            .filter_map(|(id, peer)| peer.handshake.next_hello_ns().map(|due| (due, Reason::Hello(*id))));
-        hellos.chain(self.membership_timeout()).min()
+        let hello = self.peers.next_hello().map(|(due_ns, id)| (due_ns, Reason::Hello(id)));
+        [hello, self.membership_timeout()].into_iter().flatten().min()
     }
 
     /// The state to show.
@@ -302,7 +310,7 @@ impl Node {
     }
 
     fn on_control(&mut self, now: Now, message: &ControlMessage) -> Result<(), Refusal> {
-        let peer = self.peers.get_mut(&message.source).ok_or(Refusal::UnknownPeer)?;
+        let peer = self.peers.get(&message.source).ok_or(Refusal::UnknownPeer)?;
         if !peer.links.contains_key(&message.network) {
             return Err(Refusal::UnknownNetwork);
         }
@@ -314,7 +322,7 @@ impl Node {
             Kind::Connectivity | Kind::Regroup | Kind::Join | Kind::Leave | Kind::Poison | Kind::NetworkStates => {}
         }
         let barred = peer.handshake.is_barred(message.incarnation);
-        if let Err(refusal) = admit(peer, message) {
+        if let Err(refusal) = admit(&mut self.peers, message) {
             if barred {
                 self.poison(now, message.source, Incarnation(message.incarnation));
             }
@@ -408,14 +416,13 @@ struct Watched {
     left: NodeSet,
 }
 
-/// What decides who decides.
+/// What decides who is joined to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Basis {
     sequence: u64,
     rows_version: u64,
-    excluded: NodeSet,
-    left: NodeSet,
-    joiner: Option<NodeId>,
+    /// Without those who are out.
+    candidates: NodeSet,
 }
 
 /// Whether an input can change who is heard, or as which incarnation.
@@ -447,11 +454,12 @@ pub(super) fn patient(mut config: CoreConfig, arbiter: Arbiter, record_lease_ns:
 }
 
 /// Kinds of 20 and above: only the accepted incarnation, each sequence number once, none from before the handshake.
-fn admit(peer: &mut Peer, message: &ControlMessage) -> Result<(), Refusal> {
-    if peer.handshake.accepted() != Some(Incarnation(message.incarnation)) {
+fn admit(peers: &mut Peers, message: &ControlMessage) -> Result<(), Refusal> {
+    let accepted = peers.get(&message.source).and_then(|peer| peer.handshake.accepted());
+    if accepted != Some(Incarnation(message.incarnation)) {
         return Err(Refusal::NotAccepted);
     }
-    let window: &mut Window = peer.windows.get_mut(&message.network).ok_or(Refusal::NotAccepted)?;
+    let window = peers.window(message.source, message.network).ok_or(Refusal::NotAccepted)?;
     match window.accept(message.sequence) {
         Sequence::New => Ok(()),
         Sequence::Duplicate => Err(Refusal::Duplicate),

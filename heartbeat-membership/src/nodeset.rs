@@ -118,8 +118,10 @@ impl NodeSet {
             return None;
         }
         let mut set = Self::EMPTY;
-        for (index, byte) in mask.iter().enumerate() {
-            set.0[index / 8] |= u64::from(*byte) << (8 * (index % 8));
+        for (word, bytes) in set.0.iter_mut().zip(mask.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(whole);
         }
         Some(set)
     }

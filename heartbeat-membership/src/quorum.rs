@@ -99,7 +99,16 @@ impl Votes {
     /// Whether these nodes, with or without the witness, are a quorum, and by which rule.
     #[must_use]
     pub fn quorum(&self, nodes: &NodeSet, with_witness: bool) -> Rule {
-        let own = self.of(nodes);
+        self.rule(self.of(nodes), nodes, with_witness)
+    }
+
+    /// Votes of one node.
+    pub(crate) fn of_one(&self, node: NodeId) -> u64 {
+        self.nodes.get(&node).copied().unwrap_or(0).into()
+    }
+
+    /// As [`Self::quorum`], of nodes that have `own` votes.
+    pub(crate) fn rule(&self, own: u64, nodes: &NodeSet, with_witness: bool) -> Rule {
         let votes = own + u64::from(self.witness && with_witness);
         if 2 * own > self.total || (self.half_is_majority && 2 * own == self.total) {
             Rule::Majority

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::evidence::{LinkEvidence, StageTime};
 use crate::ids::{ConfigDigest, Incarnation, NetworkId, NodeId};
 use crate::link::LinkState;
-use crate::message::regroup::{Decision, Reason, Regroup as Message};
+use crate::message::regroup::{Decision, MAX_BODY, Reason, Regroup as Message};
 use crate::nodeset::NodeSet;
 use crate::view::{View, ViewId};
 
@@ -38,6 +38,8 @@ pub(crate) struct Regroup {
     /// Not heard at some moment since the regroup began: rows only shrink, so that all nodes come to agree.
     pub(crate) unheard: NodeSet,
     pub(crate) rows: BTreeMap<NodeId, NodeSet>,
+    /// Whose rows these are.
+    pub(crate) reporters: NodeSet,
     /// Changes with every change of a row.
     pub(crate) rows_version: u64,
     /// Whom each node hears badly: the condition of links decides between groups of equal rank.
@@ -60,6 +62,8 @@ pub(crate) struct Regroup {
     pub(crate) newest: BTreeMap<NodeId, u64>,
     /// The same of other survivors, translated to this node's clock: never earlier than the truth.
     pub(crate) reports: BTreeMap<(NodeId, NodeId), u64>,
+    /// Who has reported so on each node that is left out.
+    pub(crate) reported: BTreeMap<NodeId, NodeSet>,
     /// Networks on which survivors still heard a node that the decision leaves out: bit 0 = network 1.
     pub(crate) heard_on: BTreeMap<(NodeId, NodeId), u8>,
     /// Links to nodes that a decision leaves out, as they stood when it was accepted here.
@@ -76,6 +80,16 @@ pub(crate) struct Regroup {
     pub(crate) installed: u64,
     /// Something changed that others should know at once.
     pub(crate) dirty: bool,
+}
+
+/// What a message says of its sender beside the state of the regroup.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) local: NodeId,
+    pub(crate) base: ViewId,
+    pub(crate) epoch: u32,
+    pub(crate) left: NodeSet,
+    pub(crate) mask_bytes: usize,
 }
 
 /// The one decision that is accepted in a sequence.
@@ -98,6 +112,7 @@ impl Regroup {
             excluded: NodeSet::EMPTY,
             unheard: NodeSet::EMPTY,
             rows: BTreeMap::new(),
+            reporters: NodeSet::EMPTY,
             rows_version: 0,
             weak: BTreeMap::new(),
             may_form: NodeSet::EMPTY,
@@ -110,6 +125,7 @@ impl Regroup {
             highest_bound: 0,
             newest: BTreeMap::new(),
             reports: BTreeMap::new(),
+            reported: BTreeMap::new(),
             heard_on: BTreeMap::new(),
             links: BTreeMap::new(),
             stages: VecDeque::new(),
@@ -139,6 +155,7 @@ impl Regroup {
             self.links.clear();
             self.newest.clear();
             self.reports.clear();
+            self.reported.clear();
             self.heard_on.clear();
             self.forget_outsiders();
         }
@@ -147,6 +164,7 @@ impl Regroup {
         self.trigger = trigger;
         self.joiner = None;
         self.rows.clear();
+        self.reporters = NodeSet::EMPTY;
         self.rows_version = self.rows_version.wrapping_add(1);
         self.weak.clear();
         self.may_form = NodeSet::EMPTY;
@@ -182,6 +200,7 @@ impl Regroup {
         let merged = self.rows.get(&id).map_or(row, |known| known.and(&row));
         // In a large cluster what was learned of others goes with the next tick: told at once, a thousand rows would be a
         // thousand messages from each to each.
+        self.reporters.insert(id);
         if self.rows.insert(id, merged) != Some(merged) {
             self.rows_version = self.rows_version.wrapping_add(1);
             self.dirty |= self.rows.len() <= TOLD_AT_ONCE;
@@ -208,24 +227,19 @@ impl Regroup {
         up.fold(0, |mask, link| mask | network_bit(link.network))
     }
 
-    pub(crate) fn message(
-        &self,
-        local: NodeId,
-        base: ViewId,
-        epoch: u32,
-        left: NodeSet,
-        now_ns: u64,
-        reply: bool,
-    ) -> Message {
-        let mut rows: Vec<_> = self.rows.iter().map(|(id, row)| (*id, *row)).collect();
-        if let Some(own) = rows.iter().position(|(id, _)| *id == local) {
-            let own = rows.remove(own);
-            if !rows.is_empty() {
-                let turn = self.rotation % rows.len();
-                rows.rotate_left(turn);
-            }
-            rows.insert(0, own);
-        }
+    /// Rows for a message: the own one first, then the others from the one whose turn it is on; as many as a datagram holds.
+    fn rows_to_tell(&self, local: NodeId, mask_bytes: usize) -> Vec<(NodeId, NodeSet)> {
+        let own = self.rows.get(&local).map(|row| (local, *row));
+        let others = self.rows.iter().filter(|(id, _)| **id != local).map(|(id, row)| (*id, *row));
+        let count = self.rows.len() - usize::from(own.is_some());
+        let turn = if own.is_some() && count > 0 { self.rotation % count } else { 0 };
+        let rows = own.into_iter().chain(others.clone().skip(turn)).chain(others.take(turn));
+        rows.take(MAX_BODY / (2 + mask_bytes)).collect()
+    }
+
+    pub(crate) fn message(&self, sender: Sender, now_ns: u64, reply: bool) -> Message {
+        let Sender { local, base, epoch, left, mask_bytes } = sender;
+        let rows = self.rows_to_tell(local, mask_bytes);
         let stage = self.stage;
         let ages = match stage {
             Stage::Activate | Stage::Closing => Vec::new(),

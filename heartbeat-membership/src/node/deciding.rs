@@ -113,15 +113,15 @@ impl Node {
     /// Takes a decision: the first of its sequence, if it breaks no rule.
     pub(super) fn accept(&mut self, now: Now, decision: Decision) -> Result<(), Refusal> {
         let local = self.config.local;
+        if decision.members.is_empty() && !self.known_component().contains(decision.decider) {
+            // Behind a one-way cut: that there is no quorum where the decider is says nothing about this side.
+            return Ok(());
+        }
         let Some(membership) = &self.membership else { return Err(Refusal::NoMembership) };
         let bound = membership.regroup.bound.as_ref().map(View::set);
         let in_view = membership.view.is_some();
         if !decision.members.is_empty() {
             self.check_decision(membership, &decision)?;
-        }
-        if decision.members.is_empty() && !self.component(membership).contains(decision.decider) {
-            // Behind a one-way cut: that there is no quorum where the decider is says nothing about this side.
-            return Ok(());
         }
         if !decision.members.contains(local) {
             // The others must learn of it before its decider, or whoever relays it, is gone.

@@ -10,7 +10,7 @@ use crate::message::regroup::{Reason, Regroup as Message};
 use crate::nodeset::NodeSet;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
-use crate::regroup::Stage;
+use crate::regroup::{Sender, Stage};
 use crate::time::Now;
 use crate::view::ViewId;
 
@@ -171,33 +171,41 @@ impl Node {
             }
             regroup.mark(message.source, body.stage);
             membership.strangers = membership.strangers.without(&membership.regroup.reached[1]);
-            self.note_reports(now, body, message.source);
-            self.settle_removals();
+            if self.note_reports(now, body, message.source) {
+                self.settle_removals();
+            }
         }
         Ok(())
     }
 
-    /// What another survivor says of nodes that the decision leaves out.
-    fn note_reports(&mut self, now: Now, body: &Message, source: NodeId) {
-        let Some(membership) = &mut self.membership else { return };
+    /// What another survivor says of nodes that the decision leaves out; whether that is news.
+    fn note_reports(&mut self, now: Now, body: &Message, source: NodeId) -> bool {
+        let Some(membership) = &mut self.membership else { return false };
         let regroup = &mut membership.regroup;
+        let mut is_news = false;
         for ((id, age_ns), mask) in body.ages.iter().zip(&body.heard_on) {
             regroup.heard_on.insert((source, *id), *mask);
             let stamp_ns = now.mono_ns.saturating_sub(*age_ns);
+            is_news |= regroup.reported.entry(*id).or_default().insert(source);
             let known = regroup.reports.entry((source, *id)).or_insert(stamp_ns);
+            is_news |= stamp_ns < *known;
             *known = (*known).min(stamp_ns);
         }
+        is_news
     }
 
     /// Sends the state of the regroup to one node that is behind.
     pub(super) fn reply_regroup(&mut self, now: Now, to: NodeId) {
         let Some(membership) = &self.membership else { return };
-        let body = membership
-            .regroup
-            .message(self.config.local, self.base(), membership.epoch, membership.left, now.mono_ns, true)
-            .encode(membership.mask_bytes);
+        let body = self.regroup_body(membership, now, true);
         self.persist();
         self.send_counting(to, Kind::Regroup, &body);
+    }
+
+    fn regroup_body(&self, membership: &Membership, now: Now, reply: bool) -> Vec<u8> {
+        let (local, base, mask_bytes) = (self.config.local, self.base(), membership.mask_bytes);
+        let sender = Sender { local, base, epoch: membership.epoch, left: membership.left, mask_bytes };
+        membership.regroup.message(sender, now.mono_ns, reply).encode(mask_bytes)
     }
 
     /// One copy on every network that counts.
@@ -233,9 +241,7 @@ impl Node {
         let decided = regroup.decision.as_ref().map(|accepted| accepted.decision.members).unwrap_or_default();
         let mut targets = self.candidates().or(&decided).without(&membership.left);
         targets.remove(local);
-        let body = regroup
-            .message(local, self.base(), membership.epoch, membership.left, now.mono_ns, false)
-            .encode(membership.mask_bytes);
+        let body = self.regroup_body(membership, now, false);
         for id in targets.iter() {
             self.send_counting(id, Kind::Regroup, &body);
         }
@@ -248,6 +254,29 @@ impl Node {
             let is_member = membership.view.as_ref().is_some_and(|view| view.members.contains_key(id));
             peer.handshake.barred().filter(|_| !is_member).map(|incarnation| (*id, incarnation))
         };
+        let view = membership.view.as_ref().map(|view| view.id);
+        let bars_follow_from = Some((self.peers.changes(), view));
+        let bars_may_differ = self.bars_follow_from != bars_follow_from;
+        let bars_stand = |known: &Record| {
+            let known = known.barred.iter().map(|(id, incarnation)| (*id, *incarnation));
+            known.eq(self.peers.iter().filter_map(barred_outside))
+        };
+        // Two views with one identity are the same: no need to copy a thousand members to see that nothing has changed.
+        let stands = membership.persisted.as_ref().is_some_and(|known| {
+            known.view.as_ref().map(|view| view.id) == view
+                && known.sequence == membership.regroup.sequence
+                && known.stage == membership.regroup.stage
+                && known.epoch == membership.epoch
+                && known.bound == membership.regroup.announced()
+                && known.began_ns == membership.began_ns
+                && known.removals == membership.removals
+                && known.strangers.iter().copied().eq(membership.strangers.iter())
+                && (!bars_may_differ || bars_stand(known))
+        });
+        self.bars_follow_from = bars_follow_from;
+        if stands {
+            return;
+        }
         let record = Record {
             view: membership.view.clone(),
             sequence: membership.regroup.sequence,
@@ -259,9 +288,7 @@ impl Node {
             strangers: membership.strangers.iter().collect(),
             barred: self.peers.iter().filter_map(barred_outside).collect(),
         };
-        if membership.persisted.as_ref() != Some(&record) {
-            membership.persisted = Some(record.clone());
-            self.actions.push_back(Action::Membership(MembershipAction::Persist(record)));
-        }
+        membership.persisted = Some(record.clone());
+        self.actions.push_back(Action::Membership(MembershipAction::Persist(record)));
     }
 }

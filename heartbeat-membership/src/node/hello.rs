@@ -25,8 +25,11 @@ impl Node {
         if self.stopped {
             return;
         }
+        if self.peers.note_next_hello().is_none_or(|(due_ns, _)| due_ns > now.mono_ns) {
+            return;
+        }
         let mut due = Vec::new();
-        for (id, peer) in &mut self.peers {
+        for (id, peer) in self.peers.iter_mut() {
             if peer.handshake.take_hello(now.mono_ns) {
                 due.push((*id, peer.handshake.challenge(now.mono_ns, &mut self.nonces), peer.networks()));
             }
@@ -145,8 +148,10 @@ impl Node {
         if let Some(membership) = &mut self.membership {
             membership.begin_life(now);
         }
+        // Rows are counted anew.
+        self.component_known = None;
         let slack_ns = self.config.timing.slack_ns();
-        for (id, peer) in &mut self.peers {
+        for (id, peer) in self.peers.iter_mut() {
             peer.windows.clear();
             // The kernel must not echo for this life what an earlier one has heard.
             if peer.handshake.begin_life(now.mono_ns) {

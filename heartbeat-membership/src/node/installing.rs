@@ -55,7 +55,7 @@ impl Node {
         let Some(membership) = &mut self.membership else { return };
         // A removed node may follow the timing before the last change.
         let timing = membership.former_timing.map_or(timing, |former| former.longest(&timing));
-        let old = membership.view.take();
+        let old = membership.set_view(None);
         let set = view.set();
         let old_set = old.as_ref().map(View::set).unwrap_or_default();
         let wait_ns = membership.safety_wait_ns(&timing);
@@ -143,7 +143,7 @@ impl Node {
             witness.void();
         }
         membership.settings.config_is_new = false;
-        membership.view = Some(view.clone());
+        membership.set_view(Some(view.clone()));
         if let Some(digest) = config {
             self.switch_config(now, digest);
         }
@@ -187,6 +187,10 @@ impl Node {
         let regroup = &membership.regroup;
         let mut earlier = false;
         for (id, removal) in membership.removals.iter_mut().filter(|(id, it)| removed.contains(**id) && !it.silent) {
+            let reported = regroup.reported.get(id).copied().unwrap_or_default();
+            if !survivors.without(&NodeSet::of(local)).is_subset(&reported) {
+                continue;
+            }
             let said = |node: NodeId| match node == local {
                 true => regroup.newest.get(id),
                 false => regroup.reports.get(&(node, *id)),

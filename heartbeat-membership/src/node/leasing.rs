@@ -71,7 +71,8 @@ impl Node {
         let mut duplicates = Vec::new();
         let Some(membership) = &mut self.membership else { return Err(Refusal::NoMembership) };
         for echo in echoes {
-            if let Some(peer) = self.peers.get_mut(&echo.peer)
+            if self.peers.get(&echo.peer).is_some_and(|peer| peer.contender.is_some())
+                && let Some(peer) = self.peers.get_mut(&echo.peer)
                 && peer.confirms_contender(echo, slack_ns)
             {
                 duplicates.push(echo.peer);

@@ -85,7 +85,7 @@ impl Node {
         let interval_ns = self.config.timing.interval_ns;
         let Some(membership) = &self.membership else { return };
         let Some(view) = &membership.view else { return };
-        let (number, members) = (view.id.number, view.set());
+        let (number, members) = (view.id.number, membership.members());
         let leader = members.first();
         let own = membership.networks.reports.get(&local);
         let (outside, staged) = (&membership.networks.outside, self.staged_digest());

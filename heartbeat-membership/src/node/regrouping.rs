@@ -16,6 +16,7 @@ const MAX_STEPS: usize = 16;
 impl Node {
     /// Everything that time, verdicts and messages may have made due.
     pub(super) fn drive_membership(&mut self, now: Now) {
+        self.note_who_speaks_the_same();
         for _ in 0..MAX_STEPS {
             if self.is_out_of_membership() {
                 return;
@@ -173,7 +174,7 @@ impl Node {
         match regroup.stage {
             Stage::Activate if regroup.joining.is_some() => self.abandon(now),
             Stage::Activate => {
-                let reporters: NodeSet = regroup.rows.keys().copied().collect();
+                let reporters = regroup.reporters;
                 if in_view && patient && !enough(&reporters) {
                     return false;
                 }

@@ -8,7 +8,7 @@ use crate::membership::Membership;
 use crate::message::regroup::Reason;
 use crate::nodeset::NodeSet;
 use crate::regroup::Stage;
-use crate::regroup::connectivity::Graph;
+use crate::regroup::connectivity::{Graph, component};
 use crate::time::Now;
 
 /// A link that was late within so many intervals is in a bad condition: ten silence limits by default.
@@ -32,9 +32,30 @@ impl Node {
     pub(super) fn candidates(&self) -> NodeSet {
         let Some(membership) = &self.membership else { return NodeSet::EMPTY };
         match &membership.view {
-            Some(view) => view.set().or(&membership.regroup.joiner.map(|(id, _)| NodeSet::of(id)).unwrap_or_default()),
-            None => self.config.nodes.iter().map(|node| node.id).filter(|id| self.speaks_the_same(*id)).collect(),
+            Some(_) => {
+                membership.members().or(&membership.regroup.joiner.map(|(id, _)| NodeSet::of(id)).unwrap_or_default())
+            }
+            None => match self.speaking {
+                Some((changes, digest, same)) if (changes, digest) == (self.peers.changes(), self.config.digest) => {
+                    debug_assert_eq!(same, self.who_speaks_the_same(), "a peer has changed uncounted");
+                    same
+                }
+                Some(_) | None => self.who_speaks_the_same(),
+            },
         }
+    }
+
+    /// Looks at everybody again where somebody has changed, if it matters.
+    pub(super) fn note_who_speaks_the_same(&mut self) {
+        let basis = (self.peers.changes(), self.config.digest);
+        let forms = self.membership.as_ref().is_some_and(|it| it.view.is_none() && it.regroup.is_active());
+        if forms && self.speaking.is_none_or(|(changes, digest, _)| (changes, digest) != basis) {
+            self.speaking = Some((basis.0, basis.1, self.who_speaks_the_same()));
+        }
+    }
+
+    fn who_speaks_the_same(&self) -> NodeSet {
+        self.config.nodes.iter().map(|node| node.id).filter(|id| self.speaks_the_same(*id)).collect()
     }
 
     /// Whether a node runs the configuration of this one, as far as it has said: views are formed under one.
@@ -123,6 +144,7 @@ impl Node {
         row.insert(local);
         if regroup.rows.get(&local) != Some(&row) {
             regroup.rows.insert(local, row);
+            regroup.reporters.insert(local);
             regroup.rows_version = regroup.rows_version.wrapping_add(1);
             regroup.dirty = true;
         }
@@ -142,7 +164,7 @@ impl Node {
         let own_row = regroup.rows.get(&self.config.local).copied().unwrap_or_default();
         let watched = match (regroup.stage, &membership.view) {
             (Stage::Closing | Stage::Pruning, _) if deciding.is_some() => deciding.unwrap_or_default(),
-            (_, Some(view)) => view.set(),
+            (_, Some(_)) => membership.members(),
             (Stage::Activate | Stage::Closing | Stage::Pruning, None) => own_row,
             (Stage::Cleanup1 | Stage::Cleanup2 | Stage::Stabilized, None) => return false,
         };
@@ -201,12 +223,16 @@ impl Node {
     pub(super) fn rows_complete(&self, membership: &Membership) -> bool {
         let regroup = &membership.regroup;
         let candidates = self.candidates().without(&regroup.excluded).without(&membership.left);
-        let reporters: NodeSet = regroup.rows.keys().copied().collect();
-        if !reporters.contains(self.config.local) {
+        if !regroup.reporters.contains(self.config.local) {
             return false;
         }
-        let missing = candidates.without(&reporters);
-        regroup.rows.iter().filter(|(id, _)| candidates.contains(**id)).all(|(_, row)| row.and(&missing).is_empty())
+        let missing = candidates.without(&regroup.reporters);
+        missing.is_empty()
+            || regroup
+                .rows
+                .iter()
+                .filter(|(id, _)| candidates.contains(**id))
+                .all(|(_, row)| row.and(&missing).is_empty())
     }
 
     /// Who decides: the lowest id among those that are joined to this node by pairs that hear each other.
@@ -218,21 +244,29 @@ impl Node {
         }
     }
 
-    /// Whether this node decides; found anew when something has changed that it follows from.
+    /// Whether this node decides.
     pub(super) fn decides(&mut self) -> bool {
+        let component = self.known_component();
         let Some(membership) = &self.membership else { return false };
+        let among = if membership.view.is_some() { component.and(&membership.members()) } else { component };
+        among.first() == Some(self.config.local)
+    }
+
+    /// [`Self::component`], found anew when something has changed that it follows from.
+    pub(super) fn known_component(&mut self) -> NodeSet {
+        let Some(membership) = &self.membership else { return NodeSet::EMPTY };
         let regroup = &membership.regroup;
-        let joiner = regroup.joiner.map(|(id, _)| id);
-        let (rows_version, excluded, left) = (regroup.rows_version, regroup.excluded, membership.left);
-        let basis = Basis { sequence: regroup.sequence, rows_version, excluded, left, joiner };
-        if let Some((known, decides)) = &self.decider_known
+        let candidates = self.candidates().without(&regroup.excluded).without(&membership.left);
+        let basis = Basis { sequence: regroup.sequence, rows_version: regroup.rows_version, candidates };
+        if let Some((known, component)) = &self.component_known
             && *known == basis
         {
-            return *decides;
+            debug_assert_eq!(*component, self.component(membership), "a row has changed uncounted");
+            return *component;
         }
-        let decides = self.decider(membership) == Some(self.config.local);
-        self.decider_known = Some((basis, decides));
-        decides
+        let component = self.component(membership);
+        self.component_known = Some((basis, component));
+        component
     }
 
     pub(super) fn graph(&self, membership: &Membership) -> Graph {
@@ -243,6 +277,8 @@ impl Node {
     }
 
     pub(super) fn component(&self, membership: &Membership) -> NodeSet {
-        self.graph(membership).component(self.config.local)
+        let regroup = &membership.regroup;
+        let everyone = self.candidates().without(&regroup.excluded).without(&membership.left).and(&regroup.reporters);
+        component(&regroup.rows, &everyone, self.config.local)
     }
 }

@@ -10,6 +10,27 @@ use crate::quorum::Votes;
 /// dozen; 20,000 take about 10 ms and bound what a hostile pattern can cost the reactor.
 const SEARCH_BUDGET: u32 = 20_000;
 
+/// Everyone of `everyone` who is joined to `start` by a chain of pairs that hear each other, `start` included: as
+/// [`Graph::component`], without a graph. `everyone` are nodes that have a row.
+#[must_use]
+pub fn component(rows: &BTreeMap<NodeId, NodeSet>, everyone: &NodeSet, start: NodeId) -> NodeSet {
+    let mut unreached = everyone.without(&NodeSet::of(start));
+    let mut frontier = if everyone.contains(start) { vec![start] } else { Vec::new() };
+    while let Some(id) = frontier.pop() {
+        let row = rows.get(&id).copied().unwrap_or_default();
+        for other in row.and(&unreached).iter() {
+            if rows.get(&other).is_some_and(|row| row.contains(id)) {
+                unreached.remove(other);
+                frontier.push(other);
+            }
+        }
+        if unreached.is_empty() {
+            break;
+        }
+    }
+    everyone.without(&unreached).or(&NodeSet::of(start))
+}
+
 /// The symmetric relation: a pair counts only if each hears the other.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
@@ -163,6 +184,27 @@ impl<F: FnMut(NodeSet)> Search<'_, F> {
             self.expand(group.or(&NodeSet::of(id)), candidates.and(&near), done.and(&near));
             candidates.remove(id);
             done.insert(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_component_is_the_same_with_and_without_a_graph(
+            rows in prop::collection::btree_map(1_u16..=12, prop::collection::btree_set(1_u16..=12, 0..6), 0..12),
+            start in 1_u16..=12,
+        ) {
+            let set = |ids: &std::collections::BTreeSet<u16>| ids.iter().map(|id| NodeId(*id)).collect::<NodeSet>();
+            let rows: BTreeMap<_, _> = rows.iter().map(|(id, row)| (NodeId(*id), set(row))).collect();
+            let everyone: NodeSet = rows.keys().copied().collect();
+            let start = NodeId(start);
+            prop_assert_eq!(component(&rows, &everyone, start), Graph::from_rows(&rows).component(start));
         }
     }
 }

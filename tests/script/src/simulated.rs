@@ -69,7 +69,7 @@ impl Simulated {
     fn all_in(&self) -> bool {
         let nodes = self.world.machines.len();
         let all = |view: &View| view.members.len() == nodes;
-        self.world.standings().iter().all(|standing| standing.leased && standing.view.as_ref().is_some_and(all))
+        self.world.standings().iter().all(|standing| standing.leased && standing.view.as_deref().is_some_and(all))
     }
 
     fn advance(&mut self, length_ns: u64) {

@@ -3,6 +3,7 @@
 pub mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use heartbeat_membership::{
     Arbiter, ConfigDigest, CoreConfig, Incarnation, NodeId, NodeSet, Record, Stage, Timing, View, ViewId, Votes,
@@ -17,7 +18,7 @@ pub struct Standing {
     /// Who it is.
     pub life: Life,
     /// Its view, while it acts.
-    pub view: Option<View>,
+    pub view: Option<Arc<View>>,
     /// Whether its lease is valid by its own clock.
     pub leased: bool,
     /// It stood still as a whole and cannot know that yet.

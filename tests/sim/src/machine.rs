@@ -1,6 +1,7 @@
 //! One simulated machine: a real core, a simulated kernel, clock and disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use heartbeat_membership::{
     AdoptedPeer, Arbiter, ConfigDigest, CoreConfig, Echo, Identity, Incarnation, Input, MembershipInput, NetworkId,
@@ -53,7 +54,7 @@ pub struct Machine {
     /// Next sequence numbers.
     pub next: BTreeMap<(NodeId, NetworkId), NextSequences>,
     /// The installed view, while it acts.
-    pub view: Option<View>,
+    pub view: Option<Arc<View>>,
     /// When it was installed, true time.
     pub installed_ns: u64,
     /// End of the lease as the NODE map shows it, boot clock; 0 = none.
@@ -62,6 +63,8 @@ pub struct Machine {
     pub record: Option<Record>,
     /// Orders wake-ups: only the latest counts.
     pub wake: u64,
+    /// The life, and the local time, that the latest one is for; `None` once it has come.
+    pub woken_at: Option<(u64, u64)>,
     /// When the core began this incarnation, local clock.
     pub began_ns: u64,
     /// The same in true time.
@@ -108,6 +111,7 @@ impl Machine {
             lease_end_ns: 0,
             record: None,
             wake: 0,
+            woken_at: None,
             began_ns: 0,
             began_true_ns: 0,
             viewless_ns: 0,

@@ -26,6 +26,9 @@ const QUEUED: usize = 64;
 /// Up to this many nodes every input comes with all echoes, so that nothing is missed that could break a rule.
 const FEW: u16 = 32;
 
+/// Kinds from here on are numbered and belong to a proven incarnation; those below are the handshake.
+const FIRST_NUMBERED: u8 = 20;
+
 /// Datagrams that an eavesdropper keeps.
 const CAPTURED: usize = 512;
 
@@ -256,6 +259,8 @@ impl World {
             return;
         }
         let length_ns = machine.clock.resume(true_ns);
+        // What is on its way was reckoned by the clock that stood.
+        machine.woken_at = None;
         machine.stunned_until_ns = 0;
         machine.unaware = Some((length_ns, true_ns));
         let (id, life) = (machine.id, machine.life);
@@ -400,9 +405,9 @@ impl World {
                 let in_ns = machine.stunned_until_ns.saturating_sub(self.true_ns) + 1;
                 self.after(in_ns, Happening::WitnessAnswer(*index, *life, *answer));
             }
+            Happening::Wake(..) => machine.woken_at = None,
             Happening::Beat(..)
             | Happening::Judge(..)
-            | Happening::Wake(..)
             | Happening::Thaw(..)
             | Happening::Start(_)
             | Happening::Resume(_)
@@ -422,9 +427,12 @@ impl World {
             Happening::Beat(index, life) => self.beat(index, life),
             Happening::Judge(index, life) => self.judge(index, life),
             Happening::Wake(index, life, order) => {
-                let machine = &self.machines[index];
-                if machine.life == life && machine.wake == order && machine.frozen_until_ns <= self.true_ns {
-                    self.feed(index, Input::Timer);
+                let machine = &mut self.machines[index];
+                if machine.life == life && machine.wake == order {
+                    machine.woken_at = None;
+                    if machine.frozen_until_ns <= self.true_ns {
+                        self.feed(index, Input::Timer);
+                    }
                 }
             }
             Happening::Start(index) => self.start(index),
@@ -458,7 +466,7 @@ impl World {
                 core.mutate(mutation);
             }
             let (now, incarnation) = (machine.now(true_ns), Incarnation(machine.disk.incarnation));
-            let view = machine.view.clone();
+            let view = machine.view.as_deref().cloned();
             self.record(index, now, || Happened::Started { incarnation, view });
             self.note(|| format!("node {id} adopts what it finds"));
             self.checker.disturb(id, true_ns);
@@ -577,7 +585,7 @@ impl World {
 
     /// Sends a datagram: it may be lost, delayed, duplicated, and is perhaps captured.
     fn transmit(&mut self, from: NodeId, to: NodeId, network: NetworkId, frame: Frame) {
-        let Some(index) = self.machines.iter().position(|machine| machine.id == to) else { return };
+        let Some(index) = self.index_of(to) else { return };
         let control = matches!(frame, Frame::Control(_));
         if let (Frame::Control(message), true) = (&frame, self.tap == Some(index)) {
             self.tapped.push(message.clone());
@@ -598,11 +606,21 @@ impl World {
                 self.captured[slot] = captured;
             }
         }
-        let copies = 1 + u64::from(self.random.chance(self.duplication));
-        for _ in 0..copies {
+        if self.random.chance(self.duplication) {
             let delay_ns = 50_000 + self.random.below(self.delay_ns);
             self.after(delay_ns, Happening::Arrive(index, frame.clone()));
         }
+        let delay_ns = 50_000 + self.random.below(self.delay_ns);
+        self.after(delay_ns, Happening::Arrive(index, frame));
+    }
+
+    /// Where the machine with this id is: machines stand in the order of their ids, mostly without gaps.
+    fn index_of(&self, id: NodeId) -> Option<usize> {
+        let guess = usize::from(id.0).checked_sub(1)?;
+        if self.machines.get(guess).is_some_and(|machine| machine.id == id) {
+            return Some(guess);
+        }
+        self.machines.iter().position(|machine| machine.id == id)
     }
 
     /// When a heartbeat was sent, in true time.
@@ -613,7 +631,6 @@ impl World {
 
     fn arrive(&mut self, index: usize, frame: Frame) {
         let true_ns = self.true_ns;
-        let networks: Vec<_> = self.config.networks.iter().map(|network| network.id).collect();
         let machine = &mut self.machines[index];
         let Some(own) = machine.incarnation() else { return };
         match frame {
@@ -637,7 +654,11 @@ impl World {
                 }
             }
             Frame::Control(mut message) => {
-                message.next = machine.next_sequences(message.source, &networks);
+                // Only a handshake tells its peer where the windows begin.
+                if message.kind < FIRST_NUMBERED {
+                    let networks: Vec<_> = self.config.networks.iter().map(|network| network.id).collect();
+                    message.next = machine.next_sequences(message.source, &networks);
+                }
                 self.feed(index, Input::Control(message));
             }
         }

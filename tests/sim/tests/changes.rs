@@ -48,7 +48,13 @@ fn staged_on_half_of_the_nodes_for_an_hour_changes_nothing() {
     let staged = world.variant(1);
     world.stage(0, &staged);
     world.stage(2, &staged);
+    let work = |world: &World| (world.sent.0, world.machines.iter().map(|machine| machine.beat).min());
+    let (messages, beats) = work(&world);
     pass(&mut world, 3_600 * SECOND_NS);
+    // An hour at an interval of a second: each has dealt with its own beats and three reports of the others in an interval.
+    let (messages, beats) = (work(&world).0 - messages, work(&world).1.unwrap_or(0) - beats.unwrap_or(0));
+    assert!(beats >= 3_500, "each core went on: {beats} inputs");
+    assert!(messages > 0, "they went on reporting to their leader: {messages}");
     let after: Vec<_> = world.machines.iter().map(|machine| machine.view.clone()).collect();
     assert_eq!(before, after);
     assert_eq!(told(&world, EventId::ConfigStaged).len(), 2, "it was staged, and that is all");
@@ -59,6 +65,11 @@ fn staged_on_half_of_the_nodes_for_an_hour_changes_nothing() {
     let digests: Vec<_> = world.machines.iter().map(|machine| machine.digest).collect();
     assert_eq!(digests, vec![Some(staged.config.digest); 4]);
     assert_eq!(told(&world, EventId::ConfigInstalled).len(), 4);
+    let views: Vec<_> = world.machines.iter().map(|machine| machine.view.clone()).collect();
+    for (before, after) in before.iter().flatten().zip(views.iter().flatten()) {
+        assert_eq!(before.members, after.members);
+        assert!(after.id.number > before.id.number, "a regroup of all members installed it");
+    }
     assert!(told(&world, EventId::NodeRemoved).is_empty() && told(&world, EventId::Suspended).is_empty());
 }
 

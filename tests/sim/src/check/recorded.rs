@@ -2,6 +2,7 @@
 //! happened (8) is in no recording.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use heartbeat_membership::{
     Action, Arbiter, ConfigDigest, CoreConfig, Detail, Enforcement, EventId, Incarnation, Input, MembershipAction,
@@ -207,7 +208,7 @@ impl Recorded {
             .filter_map(|(id, node)| {
                 Some(Standing {
                     life: (*id, node.incarnation?),
-                    view: node.view.clone(),
+                    view: node.view.clone().map(Arc::new),
                     leased: true_ns < node.lease_end_ns,
                     unaware: false,
                 })

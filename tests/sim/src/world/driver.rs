@@ -1,5 +1,7 @@
 //! What a driver does with the actions of a core, and what the checker is told of them.
 
+use std::sync::Arc;
+
 use heartbeat_membership::{
     Action, Arbiter, ConfigDigest, ControlMessage, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input,
     MembershipAction, MembershipInput, Newest, NodeId, NodeSet, WitnessRequest,
@@ -20,10 +22,16 @@ impl World {
         let true_ns = self.true_ns;
         let machine = &mut self.machines[index];
         let due = machine.core.as_ref().and_then(heartbeat_membership::Node::poll_timeout);
+        let wanted = due.map(|(due_ns, _)| (machine.life, due_ns));
+        // One that is on its way for the same moment will do.
+        if wanted == machine.woken_at {
+            return;
+        }
         machine.wake += 1;
-        if let Some((due_ns, _)) = due {
+        machine.woken_at = wanted;
+        if let Some((life, due_ns)) = wanted {
             let in_ns = machine.clock.to_true(due_ns).saturating_sub(true_ns).max(1);
-            let wake = Happening::Wake(index, machine.life, machine.wake);
+            let wake = Happening::Wake(index, life, machine.wake);
             self.after(in_ns, wake);
         }
     }
@@ -131,16 +139,16 @@ impl World {
                 let configured = self.machines.iter().filter(|machine| self.config.node(machine.id).is_some());
                 let all_here = configured.into_iter().all(|machine| machine.viewless_ns >= began_true_ns);
                 let machine = &mut self.machines[index];
-                let predecessor = machine.view.replace(view.clone());
+                let predecessor = machine.view.replace(Arc::new(view.clone()));
                 machine.installed_ns = true_ns;
                 self.note(|| format!("node {} installs {} {:?}", life.0, view.id.number, view.members));
                 let digest = self.machines[index].digest.unwrap_or(self.config.digest);
                 self.machines[index].disk.digest = Some(digest);
-                self.checker.installing(life, &view, predecessor.as_ref(), waited || all_here, digest);
+                self.checker.installing(life, &view, predecessor.as_deref(), waited || all_here, digest);
             }
             MembershipAction::Halt(reason) => {
                 if reason == HaltReason::Poisoned {
-                    self.checker.poisoned(life, machine.view.as_ref());
+                    self.checker.poisoned(life, machine.view.as_deref());
                 }
                 let machine = &mut self.machines[index];
                 machine.view = None;
@@ -157,7 +165,7 @@ impl World {
         // Evidence reaches back to when the view was installed, and to the silence that preceded it.
         let silence_ns = self.config.timing.silent_timeout_ns() * 2;
         let since_ns = machine.installed_ns.saturating_sub(silence_ns);
-        let members = machine.view.as_ref().map(heartbeat_membership::View::set).unwrap_or_default();
+        let members = machine.view.as_deref().map(heartbeat_membership::View::set).unwrap_or_default();
         match (event.id, event.peer) {
             (EventId::NodeRemoved, Some(peer)) => {
                 let old = members.or(&NodeSet::of(peer));
