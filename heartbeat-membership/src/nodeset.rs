@@ -107,8 +107,9 @@ impl NodeSet {
     /// The first `bytes` bytes of the mask, lowest id in bit 0 of byte 0.
     #[must_use]
     pub fn to_mask(&self, bytes: usize) -> Vec<u8> {
-        let whole: Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
-        whole[..bytes.min(MAX_MASK_BYTES)].to_vec()
+        let mut mask: Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
+        mask.truncate(bytes);
+        mask
     }
 
     /// The set of a mask; `None` if it is longer than any mask may be.
@@ -118,10 +119,10 @@ impl NodeSet {
             return None;
         }
         let mut set = Self::EMPTY;
-        for (word, bytes) in set.0.iter_mut().zip(mask.chunks(8)) {
-            let mut whole = [0; 8];
-            whole[..bytes.len()].copy_from_slice(bytes);
-            *word = u64::from_le_bytes(whole);
+        let mut whole = [0; MAX_MASK_BYTES];
+        whole[..mask.len()].copy_from_slice(mask);
+        for (word, bytes) in set.0.iter_mut().zip(whole.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
         }
         Some(set)
     }

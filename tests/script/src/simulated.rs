@@ -224,7 +224,7 @@ impl Backend for Simulated {
             members: view.map(|view| view.members.keys().map(|member| member.0).collect()),
             quorate: view.is_some() && machine.leased(self.world.true_ns),
             incarnation: machine.incarnation().map_or(0, |incarnation| incarnation.0),
-            sent: machine.next.values().map(|next| next.unicast).sum(),
+            sent: machine.next.iter().flat_map(|(_, next)| next).map(|next| next.unicast).sum(),
             accepted: peers.map(|peer| (peer.0, machine.kernel.newest(peer))).collect(),
             refused: machine.kernel.refused,
             ..NodeState::default()

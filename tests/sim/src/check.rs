@@ -1,13 +1,16 @@
 //! The invariants, in true time: what the cores say and do, against what really happened.
 
+mod arrivals;
 pub mod recorded;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heartbeat_membership::{
     Arbiter, ConfigDigest, CoreConfig, Incarnation, NodeId, NodeSet, Record, Stage, Timing, View, ViewId, Votes,
 };
+
+use arrivals::Arrivals;
 
 /// A node in one of its lives.
 pub type Life = (NodeId, Incarnation);
@@ -41,14 +44,7 @@ pub struct Checker {
     installed: BTreeSet<ViewId>,
     safe: BTreeSet<Life>,
     records: BTreeMap<Life, Record>,
-    /// Newest send time, on the sender's clock, of what the receiver accepted.
-    received: BTreeMap<(Life, Life), u64>,
-    /// When the receiver last accepted anything of the sender, true time.
-    heard: BTreeMap<(NodeId, NodeId), u64>,
-    /// When a gap of the length of the silence limit last ended or was seen.
-    gaps: BTreeMap<(NodeId, NodeId), u64>,
-    /// Gaps longer than two intervals: when each ended and how long it was; the recent ones.
-    late: BTreeMap<(NodeId, NodeId), VecDeque<(u64, u64)>>,
+    arrivals: Arrivals,
     /// When a node last was dead, frozen or in another life.
     disturbed: BTreeMap<NodeId, u64>,
     /// Regroups that each life has started over since it last was stabilized, once that is counted.
@@ -120,10 +116,7 @@ impl Checker {
             installed: BTreeSet::new(),
             safe: BTreeSet::new(),
             records: BTreeMap::new(),
-            received: BTreeMap::new(),
-            heard: BTreeMap::new(),
-            gaps: BTreeMap::new(),
-            late: BTreeMap::new(),
+            arrivals: Arrivals::new(config.timing),
             disturbed: BTreeMap::new(),
             restarts: None,
             nodes: config.nodes.len() as u64,
@@ -134,24 +127,7 @@ impl Checker {
 
     /// `to` accepted a heartbeat that `from` sent at `sent_ns` on its own clock.
     pub fn accepted(&mut self, from: Life, to: Life, sent_ns: u64, true_ns: u64) {
-        let newest = self.received.entry((from, to)).or_default();
-        *newest = (*newest).max(sent_ns);
-        let pair = (from.0, to.0);
-        if let Some(heard_ns) = self.heard.get(&pair) {
-            let length_ns = true_ns.saturating_sub(*heard_ns);
-            if length_ns > 2 * self.timing.interval_ns {
-                let recent = self.late.entry(pair).or_default();
-                recent.push_back((true_ns, length_ns));
-                // A lease is 9 intervals long by default, and a gap longer than 2: five cover it.
-                if recent.len() > 8 {
-                    recent.pop_front();
-                }
-            }
-        }
-        if self.is_long(pair, true_ns) {
-            self.gaps.insert(pair, true_ns);
-        }
-        self.heard.insert(pair, true_ns);
+        self.arrivals.accepted(from, to, sent_ns, true_ns);
     }
 
     /// Invariant 8 from here on: faults are over, so a regroup starts over at most once for each node.
@@ -279,15 +255,14 @@ impl Checker {
             .members
             .iter()
             .filter(|(id, incarnation)| {
-                self.received.get(&(own.life, (**id, **incarnation))).is_some_and(|sent_ns| *sent_ns >= since_ns)
+                self.arrivals.received(own.life, (**id, **incarnation)).is_some_and(|sent_ns| sent_ns >= since_ns)
             })
             .map(|(id, _)| *id)
             .collect();
         backers.insert(own.life.0);
         let electorate = self.electorate(view);
         if !electorate.quorum(&backers, true).holds() {
-            let heard = self.received.iter().filter(|((from, _), _)| *from == own.life);
-            let heard: Vec<_> = heard.map(|((_, to), sent_ns)| (to, sent_ns)).collect();
+            let heard = self.arrivals.received_of(own.life);
             let text = format!("4: the lease of {own:?} since {since_ns} rests on {backers:?} alone; heard: {heard:?}");
             self.violations.push(text);
         }
@@ -309,7 +284,8 @@ impl Checker {
     pub fn removed(&mut self, by: Life, node: NodeId, old: &NodeSet, since_ns: u64, true_ns: u64) {
         self.tally.removals += 1;
         let unheard = old.iter().any(|other| {
-            self.was_cut((other, node), since_ns, true_ns) || self.was_cut((node, other), since_ns, true_ns)
+            self.arrivals.was_cut((other, node), since_ns, true_ns)
+                || self.arrivals.was_cut((node, other), since_ns, true_ns)
         });
         let disturbed = self.disturbed.get(&node).is_some_and(|at| *at >= since_ns);
         if !unheard && !disturbed {
@@ -335,7 +311,7 @@ impl Checker {
             .iter()
             .filter(|other| {
                 let disturbed = self.disturbed.get(other).is_some_and(|at| *at >= since_ns);
-                !disturbed && !self.was_late(*other, of.0, since_ns, true_ns)
+                !disturbed && !self.arrivals.was_late(*other, of.0, since_ns, true_ns)
             })
             .collect();
         sound.insert(of.0);
@@ -354,33 +330,5 @@ impl Checker {
     fn electorate(&self, view: &View) -> Votes {
         let votes = self.under.get(&view.id).and_then(|digest| self.configs.get(digest)).unwrap_or(&self.votes);
         if view.forced { votes.narrowed(&view.set()) } else { votes.clone() }
-    }
-
-    /// Whether two nodes were late one way or the other for the silence limit in all, within what a lease looks back
-    /// on: a cut of one direction right after a cut of the other costs the echoes of both.
-    fn was_late(&self, a: NodeId, b: NodeId, since_ns: u64, true_ns: u64) -> bool {
-        let window_ns = self.timing.lease_ns() + 4 * self.timing.interval_ns;
-        let limit_ns = u64::from(self.timing.lost_after) * self.timing.interval_ns / 100 * 98;
-        let late_ns = |pair: (NodeId, NodeId)| {
-            let open_ns = self.heard.get(&pair).map_or(limit_ns, |heard_ns| true_ns.saturating_sub(*heard_ns));
-            let recent = self.late.get(&pair).into_iter().flatten();
-            let past_ns: u64 =
-                recent.filter(|(end_ns, _)| end_ns + window_ns > true_ns).map(|(_, length_ns)| *length_ns).sum();
-            past_ns + if open_ns > 2 * self.timing.interval_ns { open_ns } else { 0 }
-        };
-        self.was_cut((a, b), since_ns, true_ns)
-            || self.was_cut((b, a), since_ns, true_ns)
-            || late_ns((a, b)) + late_ns((b, a)) >= limit_ns
-    }
-
-    fn was_cut(&self, pair: (NodeId, NodeId), since_ns: u64, true_ns: u64) -> bool {
-        pair.0 != pair.1 && (self.gaps.get(&pair).is_some_and(|at| *at >= since_ns) || self.is_long(pair, true_ns))
-    }
-
-    fn is_long(&self, pair: (NodeId, NodeId), true_ns: u64) -> bool {
-        // A clock that runs 1 % fast sees the limit pass that much early; the silence began at most an interval
-        // after the last heartbeat that counts here.
-        let limit_ns = u64::from(self.timing.lost_after) * self.timing.interval_ns / 100 * 98;
-        self.heard.get(&pair).is_none_or(|heard_ns| true_ns.saturating_sub(*heard_ns) >= limit_ns)
     }
 }

@@ -7,6 +7,8 @@ use heartbeat_membership::{
     NodeId, Restored, SilentVerdict, Timing,
 };
 
+use crate::by_node::ByNode;
+
 /// A heartbeat on its way.
 #[derive(Debug, Clone, Copy)]
 pub struct Heartbeat {
@@ -29,7 +31,7 @@ pub struct Heartbeat {
 /// Kernel state towards every peer.
 #[derive(Debug, Clone, Default)]
 pub struct Kernel {
-    peers: BTreeMap<NodeId, Peer>,
+    peers: ByNode<Peer>,
     /// Heartbeats that arrived and were not accepted.
     pub refused: u64,
 }
@@ -74,7 +76,7 @@ impl Kernel {
 
     /// Accepts none; stamps stay readable. Returns the newest.
     pub fn clear(&mut self, peer: NodeId) -> u64 {
-        let Some(peer) = self.peers.get_mut(&peer) else { return 0 };
+        let Some(peer) = self.peers.get_mut(peer) else { return 0 };
         peer.accepted = None;
         peer.echo_ns = 0;
         peer.newest()
@@ -91,9 +93,9 @@ impl Kernel {
             };
             AdoptedLink { network: *network, state, stamp_ns: link.stamp_ns }
         };
-        let peer = |(id, peer): (&NodeId, &Peer)| {
+        let peer = |(id, peer): (NodeId, &Peer)| {
             let incarnation = peer.accepted?;
-            Some(AdoptedPeer { peer: *id, incarnation, links: peer.links.iter().map(link).collect() })
+            Some(AdoptedPeer { peer: id, incarnation, links: peer.links.iter().map(link).collect() })
         };
         self.peers.iter().filter_map(peer).collect()
     }
@@ -101,25 +103,25 @@ impl Kernel {
     /// The newest stamp of a peer.
     #[must_use]
     pub fn newest(&self, peer: NodeId) -> u64 {
-        self.peers.get(&peer).map_or(0, Peer::newest)
+        self.peers.get(peer).map_or(0, Peer::newest)
     }
 
     /// The incarnation that is accepted.
     #[must_use]
     pub fn accepted(&self, peer: NodeId) -> Option<Incarnation> {
-        self.peers.get(&peer).and_then(|peer| peer.accepted)
+        self.peers.get(peer).and_then(|peer| peer.accepted)
     }
 
     /// What goes into the echo field towards a peer.
     #[must_use]
     pub fn echo_for(&self, peer: NodeId, network: NetworkId) -> u64 {
-        let Some(peer) = self.peers.get(&peer).filter(|peer| peer.accepted.is_some()) else { return 0 };
+        let Some(peer) = self.peers.get(peer).filter(|peer| peer.accepted.is_some()) else { return 0 };
         peer.links.get(&network).map_or(0, |link| link.sent_ns)
     }
 
     /// Newest echo of each peer.
     pub fn echoes(&self) -> impl Iterator<Item = (NodeId, Incarnation, u64)> + '_ {
-        self.peers.iter().filter_map(|(id, peer)| Some((*id, peer.accepted?, peer.echo_ns)))
+        self.peers.iter().filter_map(|(id, peer)| Some((id, peer.accepted?, peer.echo_ns)))
     }
 
     /// A heartbeat arrives; what the core is told of it, and whether it was accepted.
@@ -131,7 +133,7 @@ impl Kernel {
 
     fn take(&mut self, heartbeat: &Heartbeat, now_ns: u64) -> (Vec<Input>, bool) {
         let id = heartbeat.source;
-        let peer = self.peers.entry(id).or_default();
+        let peer = self.peers.get_or_insert_with(id, Peer::default);
         if peer.accepted != Some(heartbeat.incarnation) {
             let (network, incarnation) = (heartbeat.network, heartbeat.incarnation);
             return (vec![Input::OtherIncarnation { peer: id, network, incarnation }], false);
@@ -182,7 +184,7 @@ impl Kernel {
             for (network, link) in &peer.links {
                 if link.late {
                     told.push(Input::Late(LateVerdict {
-                        peer: *id,
+                        peer: id,
                         network: *network,
                         stamp_ns: link.stamp_ns,
                         deadline_ns: now_ns,
@@ -193,7 +195,7 @@ impl Kernel {
                     }));
                 } else if link.heard {
                     told.push(Input::Restored(Restored {
-                        peer: *id,
+                        peer: id,
                         network: *network,
                         stamp_ns: link.stamp_ns,
                         first: false,
@@ -207,14 +209,14 @@ impl Kernel {
             if peer.silent {
                 let (stamp_ns, deadline_ns, judged_ns) = (newest_ns, now_ns, now_ns);
                 told.push(Input::Silent(SilentVerdict {
-                    peer: *id,
+                    peer: id,
                     stamp_ns,
                     deadline_ns,
                     judged_ns,
                     marked_stall: false,
                 }));
             } else {
-                told.push(Input::HeardAgain { peer: *id, stamp_ns: newest_ns });
+                told.push(Input::HeardAgain { peer: id, stamp_ns: newest_ns });
             }
         }
         told
@@ -224,7 +226,7 @@ impl Kernel {
     pub fn judge(&mut self, now_ns: u64, timing: &Timing) -> (Vec<Input>, u64) {
         let mut told = Vec::new();
         let mut next_ns = now_ns + timing.interval_ns;
-        for (id, peer) in &mut self.peers {
+        for (id, peer) in self.peers.iter_mut() {
             if peer.accepted.is_none() {
                 continue;
             }
@@ -232,7 +234,7 @@ impl Kernel {
             let beats = peer.newest() > peer.beat_ns;
             if beats && !peer.hung && now_ns >= peer.beat_ns + timing.hang_timeout_ns {
                 peer.hung = true;
-                told.push(Input::Membership(MembershipInput::PeerHung { peer: *id }));
+                told.push(Input::Membership(MembershipInput::PeerHung { peer: id }));
             }
             for (network, link) in &mut peer.links {
                 let from_ns = link.stamp_ns.max(peer.accepted_ns);
@@ -247,7 +249,7 @@ impl Kernel {
                 }
                 link.late = true;
                 told.push(Input::Late(LateVerdict {
-                    peer: *id,
+                    peer: id,
                     network: *network,
                     stamp_ns: link.stamp_ns,
                     deadline_ns,
@@ -268,7 +270,7 @@ impl Kernel {
             peer.silent = true;
             let stamp_ns = peer.links.values().map(|link| link.stamp_ns).max().unwrap_or(0);
             told.push(Input::Silent(SilentVerdict {
-                peer: *id,
+                peer: id,
                 stamp_ns,
                 deadline_ns,
                 judged_ns: now_ns,

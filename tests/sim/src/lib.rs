@@ -1,6 +1,7 @@
 //! A simulator for the protocol core: real cores, simulated kernels, clocks, disks and networks, one seed, and the
 //! invariants of docs/membership.md checked after every step in true time.
 
+pub mod by_node;
 pub mod campaign;
 pub mod check;
 pub mod clock;

@@ -1,6 +1,5 @@
 //! One simulated machine: a real core, a simulated kernel, clock and disk.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heartbeat_membership::{
@@ -8,6 +7,7 @@ use heartbeat_membership::{
     NextSequences, Node, NodeId, Now, Record, Settings, Stage, Staged, View,
 };
 
+use crate::by_node::ByNode;
 use crate::clock::Clock;
 use crate::kernel::Kernel;
 use crate::world::Frame;
@@ -52,7 +52,9 @@ pub struct Machine {
     /// More came than it holds.
     pub overflow: bool,
     /// Next sequence numbers.
-    pub next: BTreeMap<(NodeId, NetworkId), NextSequences>,
+    pub next: ByNode<Vec<NextSequences>>,
+    /// The body that it sent last: what goes to many is kept once.
+    pub posted: Option<Arc<[u8]>>,
     /// The installed view, while it acts.
     pub view: Option<Arc<View>>,
     /// When it was installed, true time.
@@ -105,7 +107,8 @@ impl Machine {
             inbox: Vec::new(),
             killed: false,
             overflow: false,
-            next: BTreeMap::new(),
+            next: ByNode::default(),
+            posted: None,
             view: None,
             installed_ns: 0,
             lease_end_ns: 0,
@@ -263,7 +266,11 @@ impl Machine {
     }
 
     fn next_towards(&mut self, peer: NodeId, network: NetworkId) -> &mut NextSequences {
-        let fresh = NextSequences { network, unicast: 1, multicast: 1, control: 1 };
-        self.next.entry((peer, network)).or_insert(fresh)
+        let next = self.next.get_or_insert_with(peer, Vec::new);
+        let index = next.iter().position(|next| next.network == network).unwrap_or_else(|| {
+            next.push(NextSequences { network, unicast: 1, multicast: 1, control: 1 });
+            next.len() - 1
+        });
+        &mut next[index]
     }
 }

@@ -1,6 +1,8 @@
 //! The world of a run: machines, networks, one true time, one source of randomness.
 
 mod driver;
+mod lives;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +14,11 @@ use heartbeat_membership::{
 use crate::check::recorded::{Entry, Happened};
 use crate::check::{Checker, Standing};
 use crate::clock::Clock;
-use crate::kernel::Heartbeat;
 use crate::machine::{Machine, RECORD_LEASE_NS};
 use crate::random::Random;
 use crate::witness::Witness;
+
+pub use wire::{Frame, Letter};
 
 /// Lines of the log of a run that are kept.
 const LOG_LINES: usize = 20_000;
@@ -25,21 +28,6 @@ const QUEUED: usize = 64;
 
 /// Up to this many nodes every input comes with all echoes, so that nothing is missed that could break a rule.
 const FEW: u16 = 32;
-
-/// Kinds from here on are numbered and belong to a proven incarnation; those below are the handshake.
-const FIRST_NUMBERED: u8 = 20;
-
-/// Datagrams that an eavesdropper keeps.
-const CAPTURED: usize = 512;
-
-/// What a datagram carries.
-#[derive(Debug, Clone)]
-pub enum Frame {
-    /// A heartbeat.
-    Heartbeat(Heartbeat),
-    /// A control message, without what only the receiver knows.
-    Control(ControlMessage),
-}
 
 /// Something that happens at a true time.
 #[derive(Debug, Clone)]
@@ -211,85 +199,6 @@ impl World {
         }
     }
 
-    /// The machine dies at once.
-    pub fn crash(&mut self, index: usize) {
-        let (id, true_ns) = (self.machines[index].id, self.true_ns);
-        self.note(|| format!("node {id} crashes"));
-        let now = self.machines[index].now(true_ns);
-        self.record(index, now, || Happened::Ended);
-        let machine = &mut self.machines[index];
-        machine.note_viewless(true_ns);
-        machine.core = None;
-        machine.view = None;
-        machine.lease_end_ns = 0;
-        machine.life += 1;
-        machine.clock.resume(true_ns);
-        machine.stunned_until_ns = 0;
-        self.checker.disturb(id, true_ns);
-    }
-
-    /// The controller is killed; the kernel goes on accepting, nothing is sent. It is restarted after `pause_ns`.
-    pub fn kill(&mut self, index: usize, pause_ns: u64) {
-        let (id, true_ns) = (self.machines[index].id, self.true_ns);
-        self.note(|| format!("the controller of node {id} is killed"));
-        self.machines[index].note_viewless(true_ns);
-        self.machines[index].kill();
-        self.checker.disturb(id, true_ns);
-        self.after(pause_ns, Happening::Start(index));
-    }
-
-    /// The whole machine stands still, its clock too.
-    pub fn stun(&mut self, index: usize, for_ns: u64) {
-        let (id, true_ns) = (self.machines[index].id, self.true_ns);
-        let machine = &mut self.machines[index];
-        if machine.core.is_none() || machine.stunned_until_ns != 0 {
-            return;
-        }
-        machine.clock.stop(true_ns);
-        machine.stunned_until_ns = true_ns + for_ns;
-        self.note(|| format!("node {id} stands still as a whole for {for_ns} ns"));
-        self.checker.disturb(id, true_ns);
-        self.after(for_ns, Happening::Resume(index));
-    }
-
-    fn resume(&mut self, index: usize) {
-        let true_ns = self.true_ns;
-        let machine = &mut self.machines[index];
-        if machine.stunned_until_ns == 0 || true_ns < machine.stunned_until_ns {
-            return;
-        }
-        let length_ns = machine.clock.resume(true_ns);
-        // What is on its way was reckoned by the clock that stood.
-        machine.woken_at = None;
-        machine.stunned_until_ns = 0;
-        machine.unaware = Some((length_ns, true_ns));
-        let (id, life) = (machine.id, machine.life);
-        if machine.frozen_until_ns > true_ns - length_ns {
-            machine.frozen_until_ns += length_ns;
-            let left_ns = machine.frozen_until_ns - true_ns;
-            self.after(left_ns, Happening::Thaw(index, life));
-        }
-        self.note(|| format!("node {id} goes on after {length_ns} ns, and knows nothing of it"));
-        self.checker.disturb(id, true_ns);
-        let queued = std::mem::take(&mut self.machines[index].queue);
-        for frame in queued {
-            self.arrive(index, frame);
-        }
-        self.after(1, Happening::Beat(index, life));
-        self.after(1, Happening::Judge(index, life));
-        self.feed(index, Input::Timer);
-    }
-
-    /// The controller stands still; `mute` stops the sender as well.
-    pub fn freeze(&mut self, index: usize, for_ns: u64, mute: bool) {
-        let (id, life, true_ns) = (self.machines[index].id, self.machines[index].life, self.true_ns);
-        self.note(|| format!("node {id} freezes for {for_ns} ns, sender too: {mute}"));
-        self.machines[index].frozen_until_ns = true_ns + for_ns;
-        self.machines[index].mute = mute;
-        self.checker.disturb(id, true_ns);
-        self.after(for_ns, Happening::Thaw(index, life));
-    }
-
     /// Feeds one input, or lets it wait for a frozen controller, and carries out what follows.
     pub fn feed(&mut self, index: usize, input: Input) {
         let true_ns = self.true_ns;
@@ -454,120 +363,6 @@ impl World {
         }
     }
 
-    fn start(&mut self, index: usize) {
-        let true_ns = self.true_ns;
-        let machine = &mut self.machines[index];
-        if machine.core.is_some() {
-            return;
-        }
-        if machine.killed && machine.adopt(&self.config, self.arbiter, self.stop_time_ns, true_ns) {
-            let (id, life) = (machine.id, machine.life);
-            if let (Some(core), Some(mutation)) = (&mut machine.core, self.mutation) {
-                core.mutate(mutation);
-            }
-            let (now, incarnation) = (machine.now(true_ns), Incarnation(machine.disk.incarnation));
-            let view = machine.view.as_deref().cloned();
-            self.record(index, now, || Happened::Started { incarnation, view });
-            self.note(|| format!("node {id} adopts what it finds"));
-            self.checker.disturb(id, true_ns);
-            // A restarted sender beats at once: its peers have waited long enough.
-            self.after(1, Happening::Beat(index, life));
-            self.after(1, Happening::Judge(index, life));
-            self.drain(index);
-            let standing = self.machines[index].kernel.standing(self.machines[index].now(true_ns).mono_ns);
-            for input in standing {
-                self.feed(index, input);
-            }
-            return;
-        }
-        // Without its disk a node falls back on its clock, which may be behind but is never twice the same.
-        let incarnation = if machine.disk.incarnation == 0 { 1 + true_ns / 1000 } else { machine.disk.incarnation + 1 };
-        let id = machine.id;
-        machine.start(&self.config, self.arbiter, self.stop_time_ns, incarnation, true_ns);
-        if let (Some(core), Some(mutation)) = (&mut machine.core, self.mutation) {
-            core.mutate(mutation);
-        }
-        let life = machine.life;
-        let now = self.machines[index].now(true_ns);
-        self.record(index, now, || Happened::Started { incarnation: Incarnation(incarnation), view: None });
-        self.note(|| format!("node {id} starts as {incarnation}"));
-        self.checker.disturb(id, true_ns);
-        let beat = self.random.below(self.config.timing.interval_ns);
-        self.after(beat, Happening::Beat(index, life));
-        self.after(1, Happening::Judge(index, life));
-        self.drain(index);
-    }
-
-    fn thaw(&mut self, index: usize, life: u64) {
-        let true_ns = self.true_ns;
-        let machine = &mut self.machines[index];
-        if machine.life != life || machine.frozen_until_ns > true_ns {
-            return;
-        }
-        let id = machine.id;
-        machine.mute = false;
-        let waiting = std::mem::take(&mut machine.inbox);
-        self.note(|| format!("node {id} goes on"));
-        self.checker.disturb(id, true_ns);
-        if let Some((length_ns, _)) = self.machines[index].unaware {
-            self.notice_stun(index, length_ns);
-        }
-        self.feed(index, Input::Timer);
-        for input in waiting {
-            self.feed(index, input);
-        }
-        let machine = &mut self.machines[index];
-        if std::mem::take(&mut machine.overflow) {
-            for input in machine.kernel.standing(machine.now(true_ns).mono_ns) {
-                self.feed(index, input);
-            }
-        }
-    }
-
-    /// A driver that is not frozen tells its core that the clock stood, once something fresh has arrived.
-    fn notice_stun(&mut self, index: usize, length_ns: u64) {
-        let true_ns = self.true_ns;
-        let machine = &mut self.machines[index];
-        if machine.fresh && machine.frozen_until_ns <= true_ns {
-            machine.fresh = false;
-            machine.unaware = None;
-            // Before the echoes that have come since, as in the reactor.
-            let now = machine.now(true_ns);
-            self.tell(index, now, Input::Membership(MembershipInput::ClockStood { length_ns }));
-            self.drain(index);
-        }
-    }
-
-    fn beat(&mut self, index: usize, life: u64) {
-        let (true_ns, interval_ns) = (self.true_ns, self.config.timing.interval_ns);
-        let machine = &mut self.machines[index];
-        if machine.life != life {
-            return;
-        }
-        let now = machine.now(true_ns);
-        let next_ns = machine.clock.to_true(now.mono_ns + interval_ns) - true_ns;
-        self.after(next_ns, Happening::Beat(index, life));
-        let machine = &self.machines[index];
-        let (Some(incarnation), source) = (machine.incarnation(), machine.id) else { return };
-        if machine.mute || machine.killed {
-            return;
-        }
-        let networks: Vec<_> = self.config.networks.iter().map(|network| network.id).collect();
-        let peers: Vec<_> = self.machines.iter().map(|peer| peer.id).filter(|id| *id != source).collect();
-        for peer in peers {
-            for network in &networks {
-                let machine = &mut self.machines[index];
-                let sequence = machine.take_sequence(peer, *network, false);
-                let echo_ns = machine.kernel.echo_for(peer, *network);
-                let sent_ns = now.mono_ns;
-                let beat = machine.beat;
-                let heartbeat = Heartbeat { source, network: *network, incarnation, sequence, sent_ns, echo_ns, beat };
-                self.transmit(source, peer, *network, Frame::Heartbeat(heartbeat));
-            }
-        }
-        self.feed(index, Input::Timer);
-    }
-
     fn judge(&mut self, index: usize, life: u64) {
         let (true_ns, timing) = (self.true_ns, self.config.timing);
         let machine = &mut self.machines[index];
@@ -580,87 +375,6 @@ impl World {
         self.after(next_ns, Happening::Judge(index, life));
         for input in told {
             self.feed(index, input);
-        }
-    }
-
-    /// Sends a datagram: it may be lost, delayed, duplicated, and is perhaps captured.
-    fn transmit(&mut self, from: NodeId, to: NodeId, network: NetworkId, frame: Frame) {
-        let Some(index) = self.index_of(to) else { return };
-        let control = matches!(frame, Frame::Control(_));
-        if let (Frame::Control(message), true) = (&frame, self.tap == Some(index)) {
-            self.tapped.push(message.clone());
-        }
-        if control && self.control_cuts.contains(&(from, to)) {
-            return;
-        }
-        if self.cuts.contains(&(network, from, to)) || self.random.chance(self.loss) {
-            return;
-        }
-        // Only what arrives as well: to hold back a datagram and deliver it first later is delay, not replay.
-        if self.random.chance(20) {
-            let captured = (index, frame.clone());
-            if self.captured.len() < CAPTURED {
-                self.captured.push(captured);
-            } else {
-                let slot = self.random.index(CAPTURED);
-                self.captured[slot] = captured;
-            }
-        }
-        if self.random.chance(self.duplication) {
-            let delay_ns = 50_000 + self.random.below(self.delay_ns);
-            self.after(delay_ns, Happening::Arrive(index, frame.clone()));
-        }
-        let delay_ns = 50_000 + self.random.below(self.delay_ns);
-        self.after(delay_ns, Happening::Arrive(index, frame));
-    }
-
-    /// Where the machine with this id is: machines stand in the order of their ids, mostly without gaps.
-    fn index_of(&self, id: NodeId) -> Option<usize> {
-        let guess = usize::from(id.0).checked_sub(1)?;
-        if self.machines.get(guess).is_some_and(|machine| machine.id == id) {
-            return Some(guess);
-        }
-        self.machines.iter().position(|machine| machine.id == id)
-    }
-
-    /// When a heartbeat was sent, in true time.
-    fn sent_true_ns(&self, heartbeat: &Heartbeat) -> u64 {
-        let sender = self.machines.iter().find(|machine| machine.id == heartbeat.source);
-        sender.map_or(0, |sender| sender.clock.to_true(heartbeat.sent_ns))
-    }
-
-    fn arrive(&mut self, index: usize, frame: Frame) {
-        let true_ns = self.true_ns;
-        let machine = &mut self.machines[index];
-        let Some(own) = machine.incarnation() else { return };
-        match frame {
-            Frame::Heartbeat(heartbeat) => {
-                let now = machine.now(true_ns);
-                let to = (machine.id, own);
-                let (told, accepted) = machine.kernel.receive(&heartbeat, now.mono_ns);
-                let unaware = machine.unaware.filter(|_| accepted);
-                if let Some((length_ns, since_ns)) = unaware
-                    && self.sent_true_ns(&heartbeat) > since_ns
-                {
-                    // What a driver that runs sees: send times and stamps are apart by less than they were.
-                    self.machines[index].fresh = true;
-                    self.notice_stun(index, length_ns);
-                }
-                if accepted {
-                    self.checker.accepted((heartbeat.source, heartbeat.incarnation), to, heartbeat.sent_ns, true_ns);
-                }
-                for input in told {
-                    self.feed(index, input);
-                }
-            }
-            Frame::Control(mut message) => {
-                // Only a handshake tells its peer where the windows begin.
-                if message.kind < FIRST_NUMBERED {
-                    let networks: Vec<_> = self.config.networks.iter().map(|network| network.id).collect();
-                    message.next = machine.next_sequences(message.source, &networks);
-                }
-                self.feed(index, Input::Control(message));
-            }
         }
     }
 }

@@ -16,7 +16,7 @@ fn damaged_and_invented_bodies_never_panic() {
             let from = 1 + random.index(2);
             let network = world.config.networks[random.index(2)].id;
             let real = world.captured.iter().filter_map(|(_, frame)| match frame {
-                Frame::Control(message) => Some((message.kind, message.body.clone())),
+                Frame::Control(message) => Some((message.kind, message.body.to_vec())),
                 Frame::Heartbeat(_) => None,
             });
             let real: Vec<_> = real.collect();

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use heartbeat_membership::{
-    Action, Arbiter, ConfigDigest, ControlMessage, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input,
+    Action, Arbiter, ConfigDigest, Detail, Enforcement, Event, EventId, HaltReason, Incarnation, Input,
     MembershipAction, MembershipInput, Newest, NodeId, NodeSet, WitnessRequest,
 };
 
 use crate::check::recorded::Happened;
 
-use super::{Frame, Happening, LOG_LINES, World};
+use super::{Happening, LOG_LINES, World};
 
 impl World {
     pub(super) fn drain(&mut self, index: usize) {
@@ -40,19 +40,13 @@ impl World {
         let true_ns = self.true_ns;
         let machine = &mut self.machines[index];
         let now = machine.now(true_ns);
-        let Some(incarnation) = machine.incarnation() else { return };
+        if machine.incarnation().is_none() {
+            return;
+        }
         self.record(index, now, || Happened::Action(action.clone()));
         let machine = &mut self.machines[index];
         match action {
-            Action::Send { peer, network, kind, body } => {
-                let sequence = machine.take_sequence(peer, network, true);
-                let source = machine.id;
-                self.sent.0 += 1;
-                self.sent.1 += body.len() as u64 + 104;
-                let (incarnation, kind, next) = (incarnation.0, kind.byte(), Vec::new());
-                let message = ControlMessage { network, source, incarnation, sequence, kind, body, next };
-                self.transmit(source, peer, network, Frame::Control(message));
-            }
+            Action::Send { peer, network, kind, body } => self.post(index, peer, network, kind, &body),
             Action::AcceptIncarnation { peer, incarnation, next } => {
                 machine.kernel.accept(peer, incarnation, &next, now.mono_ns);
             }
