@@ -247,6 +247,7 @@ impl Node {
         }
         self.send_due_hellos(now);
         self.drive_membership(now);
+        self.peers.note_next_hello();
     }
 
     /// As [`Node::handle`] with [`MembershipInput::Echoes`](crate::MembershipInput::Echoes), and the list stays with the
@@ -262,6 +263,7 @@ impl Node {
         }
         self.send_due_hellos(now);
         self.drive_membership(now);
+        self.peers.note_next_hello();
     }
 
     /// The next duty; the driver polls until there is none, after construction and after every input.

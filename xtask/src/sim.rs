@@ -31,6 +31,10 @@ pub(crate) struct Arguments {
     /// One cluster of that many nodes that loses a hundredth of them, at least one, and gets them back: messages, bytes and virtual time
     #[arg(long, conflicts_with_all = ["log", "runs"])]
     large: bool,
+
+    /// On how many networks the large cluster runs
+    #[arg(long, default_value_t = 2, requires = "large", value_parser = clap::value_parser!(u16).range(1..=2))]
+    networks: u16,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -43,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         cargo.arg("--log");
     }
     if arguments.large {
-        cargo.arg("--large");
+        cargo.arg("--large").arg("--networks").arg(arguments.networks.to_string());
     }
     exec(&mut cargo)
 }

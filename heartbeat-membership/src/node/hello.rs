@@ -29,9 +29,10 @@ impl Node {
             return;
         }
         let mut due = Vec::new();
-        for (id, peer) in self.peers.iter_mut() {
+        for id in self.peers.due_hellos(now.mono_ns) {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
             if peer.handshake.take_hello(now.mono_ns) {
-                due.push((*id, peer.handshake.challenge(now.mono_ns, &mut self.nonces), peer.networks()));
+                due.push((id, peer.handshake.challenge(now.mono_ns, &mut self.nonces), peer.networks()));
             }
         }
         for (id, challenge, networks) in due {

@@ -30,8 +30,11 @@ pub struct Cost {
 #[derive(Debug)]
 pub struct Report {
     nodes: u16,
+    networks: usize,
     minority: u16,
     back: u16,
+    /// From the start of the machines to one view of all.
+    pub forming: Cost,
     /// From the cut to one view of the majority.
     pub removal: Cost,
     /// From the heal to a view with those that came back: all, or one where joins of all would take too long.
@@ -39,19 +42,23 @@ pub struct Report {
     real_s: f64,
 }
 
-/// A cluster of `nodes` nodes in one view loses a hundredth of them, at least one, and gets them back; or one of them.
+/// A cluster of `nodes` nodes on one or two networks, in one view, loses a hundredth of them, at least one, and gets them
+/// back; or one of them.
 ///
 /// # Errors
 /// What did not come about, or an invariant that broke.
-pub fn partition_and_heal(nodes: u16, seed: u64) -> Result<Report, String> {
+pub fn partition_and_heal(nodes: u16, networks: usize, seed: u64) -> Result<Report, String> {
     let began = std::time::Instant::now();
-    let mut world = World::new(run::cluster(nodes, INTERVAL_NS), Arbiter::Majority, seed);
+    let mut config = run::cluster(nodes, INTERVAL_NS);
+    config.networks.truncate(networks);
+    config.nodes.iter_mut().for_each(|node| node.networks.truncate(networks));
+    let mut world = World::new(config, Arbiter::Majority, seed);
     for index in 0..world.machines.len() {
         let delay_ns = world.random.below(INTERVAL_NS);
         world.after(delay_ns, Happening::Start(index));
     }
     let everyone: Vec<NodeId> = world.machines.iter().map(|machine| machine.id).collect();
-    until(&mut world, "formed", &everyone)?;
+    let forming = until(&mut world, "formed", &everyone)?;
     let minority = (nodes / 100).max(1);
     let (stay, go) = everyone.split_at(usize::from(nodes - minority));
     let networks: Vec<_> = world.config.networks.iter().map(|network| network.id).collect();
@@ -69,7 +76,16 @@ pub fn partition_and_heal(nodes: u16, seed: u64) -> Result<Report, String> {
     let (members, _) = everyone.split_at(usize::from(nodes - minority + back));
     world.cuts.retain(|(_, a, b)| !(members.contains(a) && members.contains(b)));
     let rejoin = until(&mut world, "let them in again", members)?;
-    Ok(Report { nodes, minority, back, removal, rejoin, real_s: began.elapsed().as_secs_f64() })
+    Ok(Report {
+        nodes,
+        networks: networks.len(),
+        minority,
+        back,
+        forming,
+        removal,
+        rejoin,
+        real_s: began.elapsed().as_secs_f64(),
+    })
 }
 
 /// Runs until all of `members` are in one view of exactly these.
@@ -97,7 +113,7 @@ fn until(world: &mut World, what: &str, members: &[NodeId]) -> Result<Cost, Stri
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nodes, minority, back, removal, rejoin, real_s } = self;
+        let Self { nodes, networks, minority, back, forming, removal, rejoin, real_s } = self;
         let line = |what: &str, cost: &Cost| {
             let per_node = |total: u64| total as f64 / f64::from(*nodes);
             format!(
@@ -109,12 +125,13 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "{nodes} nodes on two networks, interval {} ms; {minority} cut off, {back} of them back",
+            "{nodes} nodes, networks: {networks}, interval {} ms; {minority} cut off, {back} of them back",
             INTERVAL_NS / MS
         )?;
         write!(
             f,
-            "{}{}",
+            "{}{}{}",
+            line("start to one view of all", forming),
             line("cut to the view without them", removal),
             line("heal to the view with those that are back", rejoin)
         )?;

@@ -1,4 +1,4 @@
-//! `heartbeat-sim [--seed S] [--runs N] [--nodes N] [--threads N] [--log] [--large]`: runs seeds S, S+1, ...; a failing run
+//! `heartbeat-sim [--seed S] [--runs N] [--nodes N] [--threads N] [--log] [--large [--networks 1]]`: runs seeds S, S+1, ...; a failing run
 //! prints how to repeat it. `--large`: one partition and heal of a cluster of N nodes, and what it cost.
 
 use std::process::ExitCode;
@@ -8,12 +8,14 @@ use heartbeat_sim::{campaign, large, run};
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (mut seed, mut runs, mut nodes, mut log, mut large_run) = (1_u64, 100_u64, 5_u64, false, false);
+    let mut networks = 2_u64;
     let mut threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     while let Some(argument) = arguments.next() {
         let target = match argument.as_str() {
             "--seed" => &mut seed,
             "--runs" => &mut runs,
             "--nodes" => &mut nodes,
+            "--networks" => &mut networks,
             "--threads" => &mut threads,
             "--log" => {
                 log = true;
@@ -24,7 +26,9 @@ fn main() -> ExitCode {
                 continue;
             }
             other => {
-                eprintln!("unknown argument {other}; known: --seed, --runs, --nodes, --threads, --log, --large");
+                eprintln!(
+                    "unknown argument {other}; known: --seed, --runs, --nodes, --networks, --threads, --log, --large"
+                );
                 return ExitCode::from(2);
             }
         };
@@ -40,8 +44,12 @@ fn main() -> ExitCode {
         eprintln!("--nodes must be 1 to 1024");
         return ExitCode::from(2);
     };
+    let Some(networks) = usize::try_from(networks).ok().filter(|networks| (1..=2).contains(networks)) else {
+        eprintln!("--networks must be 1 or 2");
+        return ExitCode::from(2);
+    };
     if large_run {
-        return match large::partition_and_heal(size, seed) {
+        return match large::partition_and_heal(size, networks, seed) {
             Ok(report) => {
                 println!("{report}");
                 ExitCode::SUCCESS
