@@ -84,7 +84,8 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
     // Before any thread: what is locked now never faults later. Signals before anything that has to be undone.
     let memory_locked = realtime::lock_memory();
     realtime::prefault_heap();
-    let last_to_be_ended = realtime::survive_out_of_memory();
+    // Where it is refused, the limits that are told say so.
+    let _refused = realtime::survive_out_of_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // API, events and metrics are light; two threads keep one busy client from delaying the event log.
         .worker_threads(2)
@@ -125,7 +126,7 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
     let reattacher = dataplane.reattacher(&config, &machine).context("the data plane cannot be looked after")?;
     let mut chosen = metronome::choose(&config, &machine, &mut dataplane);
     tell_start(&log, &dataplane, &memory_locked, &chosen);
-    tell_limits(&log, config.local.rt_priority, &last_to_be_ended);
+    tell_limits(&log, config.local.rt_priority);
     tell_unbuilt(&log, &config);
 
     let source = Arc::new(NodeSource::new(&config, &dataplane, log, kernel_counts, Arc::clone(&counts)));
@@ -383,20 +384,14 @@ fn tell_start(log: &EventLog, dataplane: &Dataplane, memory_locked: &std::io::Re
 
 /// What the machine may take away from real-time threads: an event where it can make heartbeats late, a line in the
 /// program's own log where it is the ordinary limit of most machines.
-fn tell_limits(log: &EventLog, priority: u8, last_to_be_ended: &std::io::Result<()>) {
-    for constraint in realtime::constraints::constraints(std::path::Path::new("/"), priority) {
+fn tell_limits(log: &EventLog, priority: u8) {
+    for constraint in realtime::constraints::own(std::path::Path::new("/"), priority) {
         let text = format!("{constraint}; {}", constraint.remedy());
         if constraint.is_harmful() {
             announce(log, Draft::new(&kind::DATAPLANE_DEGRADED, clock::monotonic_ns(), text));
         } else {
             tracing::info!("{text}");
         }
-    }
-    if let Err(error) = last_to_be_ended {
-        tracing::info!(
-            "The kernel may end this process when memory runs out ({error}); give the node CAP_SYS_RESOURCE, or \
-             OOMScoreAdjust=-900 in its unit"
-        );
     }
 }
 

@@ -44,9 +44,6 @@ const HEAP_BYTES: usize = 4 * 1024 * 1024;
 /// More is refused (malloc.c: half of HEAP_MAX_SIZE, on machines with 64 bits).
 const LARGEST_MMAP_THRESHOLD: i32 = 32 * 1024 * 1024;
 
-/// Of /proc/self/oom_score_adj. Not -1000, which would hide a leak of this program until the machine stands still.
-const OUT_OF_MEMORY_SCORE: &str = "-900";
-
 /// Lets the heap grow now, and never shrink: giving memory back and asking for it again are page faults.
 pub fn prefault_heap() {
     // SAFETY: plain calls that set parameters of the allocator; they cannot fail for these values.
@@ -64,7 +61,7 @@ pub fn prefault_heap() {
 /// # Errors
 /// EACCES without CAP_SYS_RESOURCE.
 pub fn survive_out_of_memory() -> io::Result<()> {
-    fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE)
+    fs::write("/proc/self/oom_score_adj", constraints::OUT_OF_MEMORY_SCORE.to_string())
 }
 
 /// Touches the stack that the calling thread will need.

@@ -185,6 +185,20 @@ pub struct Sender {
     /// Why this one was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// What this machine may take away from the node's threads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+}
+
+/// Something that limits the node's threads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// What it is, in words.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// Heartbeats or verdicts may be late because of it.
+    pub harmful: bool,
 }
 
 /// A configured node.

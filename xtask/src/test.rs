@@ -77,6 +77,10 @@ fn test(ready: &Ready, kind: Kind, runner_arguments: &[String]) -> Result<()> {
         // Integration tests start the real programs, which cargo does not build for another package's tests.
         let programs = ["build", "--package", "heartbeat-user", "--package", "heartbeat-pages", "--package", "xtask"];
         exec(build_environment(&mut command("cargo"), ready).args(programs))?;
+        // And the node without a guard, under a name of its own.
+        let unguarded =
+            ["build", "--package", "heartbeat-user", "--features", "unguarded", "--bin", "heartbeat-unguarded"];
+        exec(build_environment(&mut command("cargo"), ready).args(unguarded))?;
     }
     // As root one run does, with one summary for everything.
     if with_unit && with_privileged && environment::is_root() {

@@ -7,6 +7,7 @@ mod metrics;
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
@@ -29,11 +30,12 @@ use crate::{
         standby::{RETIRED, StandbyReport, StandbyStatistics},
     },
     reactor::{queue::Mailbox, statistics::ReactorStatistics},
+    realtime::constraints,
     record::{RecordCounts, RecordStatistics},
     sender::statistics::SenderStatistics,
     status::{
-        AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Judge, Link, LinkState,
-        LocalNode, Mode as StatusMode, Regroup, Sender, Stage, Status, View,
+        AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Judge, Limit, Link,
+        LinkState, LocalNode, Mode as StatusMode, Regroup, Sender, Stage, Status, View,
     },
     why::{self, About, Why},
     witness::{Exchange, WitnessReport},
@@ -393,8 +395,21 @@ impl NodeSource {
                 None => report.map_or(0, |report| report.longest_gap_ns),
             },
             why: if retired { Some(RETIRED.to_owned()) } else { self.sender.get().map(|sender| sender.why.clone()) },
+            limits: limits(self.config().local.rt_priority),
         }
     }
+}
+
+/// As they are now: an operator may have changed them since the start.
+fn limits(priority: u8) -> Vec<Limit> {
+    let found = constraints::own(Path::new("/"), priority).into_iter();
+    found
+        .map(|constraint| Limit {
+            text: constraint.to_string(),
+            remedy: constraint.remedy().to_owned(),
+            harmful: constraint.is_harmful(),
+        })
+        .collect()
 }
 
 impl api::Source for NodeSource {

@@ -154,7 +154,7 @@ impl Work {
         if self.body.read_carriers(&self.requests) {
             self.body.write_targets(None);
         }
-        for target in self.body.targets.iter().filter(|target| !target.group) {
+        for target in self.body.targets.iter().filter(|target| self.body.neighbours.is_to_be_confirmed(target)) {
             // An interface that is down confirms nothing; the next turn asks again.
             let _asked = confirm(&self.requests, target);
         }

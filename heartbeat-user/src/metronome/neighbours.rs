@@ -1,6 +1,10 @@
 //! Hardware addresses of the peers, as the kernel's neighbour tables have them.
 
-use std::{collections::BTreeMap, io, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_route::{
@@ -20,6 +24,8 @@ pub(super) type Place = (u32, IpAddr);
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     known: BTreeMap<Place, HardwareAddress>,
+    /// Those that somebody has set for good.
+    permanent: BTreeSet<Place>,
 }
 
 impl Neighbours {
@@ -56,11 +62,22 @@ impl Neighbours {
         }
         let place = (message.header.ifindex, address?);
         let hardware = hardware.filter(|_| !gone && is_usable(message.header.state));
+        if !gone && message.header.state == NeighbourState::Permanent {
+            self.permanent.insert(place);
+        } else {
+            self.permanent.remove(&place);
+        }
         let before = match hardware {
             Some(hardware) => self.known.insert(place, hardware),
             None => self.known.remove(&place),
         };
         (before != hardware).then_some(place)
+    }
+
+    /// Whether the kernel shall confirm it. Asked for an address that was set for good, it would forget that it was, and
+    /// then the address, if nobody answers for it.
+    pub(super) fn is_to_be_confirmed(&self, target: &Target) -> bool {
+        !target.group && !self.permanent.contains(&(target.carrier, target.destination))
     }
 
     /// Hardware address of a target's destination.

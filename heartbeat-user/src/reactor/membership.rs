@@ -16,6 +16,9 @@ use heartbeat_membership::{
 use super::{Loop, queue::Report};
 use crate::{clock, dataplane::peers};
 
+/// A reading that a stop has interrupted is repeated; one that takes this long by itself is not, for ever.
+const READINGS: u32 = 2;
+
 /// Memory of a reading of the link records, kept from pass to pass.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -29,6 +32,26 @@ impl Loop {
     pub(super) fn feed_link_records(&mut self) {
         // What the core does in return may change who is accepted; the places that are iterated over here stay.
         let mut reading = std::mem::take(&mut self.reading);
+        for _attempt in 0..READINGS {
+            self.links_read_ns = clock::monotonic_ns();
+            self.read_link_records(&mut reading);
+            if !self.has_stood_still(clock::monotonic_ns()) {
+                break;
+            }
+        }
+        if let Some(length_ns) = self.clock_watch.stood_still() {
+            self.feed(Input::Membership(MembershipInput::ClockStood { length_ns }));
+        }
+        if !reading.echoes.is_empty() {
+            reading.echoes = self.feed_echoes(reading.echoes);
+        }
+        for node in reading.hung.drain(..) {
+            self.feed(Input::Membership(MembershipInput::PeerHung { peer: NodeId(node) }));
+        }
+        self.reading = reading;
+    }
+
+    fn read_link_records(&mut self, reading: &mut Reading) {
         reading.accepted.extend(self.accepted.iter().map(|(node, incarnation)| (*node, *incarnation)));
         for (node, incarnation) in reading.accepted.drain(..) {
             let mut echo_ns = 0;
@@ -48,16 +71,12 @@ impl Loop {
                 reading.echoes.push(Echo { peer: NodeId(node), incarnation, sent_ns: echo_ns });
             }
         }
-        if let Some(length_ns) = self.clock_watch.stood_still() {
-            self.feed(Input::Membership(MembershipInput::ClockStood { length_ns }));
-        }
-        if !reading.echoes.is_empty() {
-            reading.echoes = self.feed_echoes(reading.echoes);
-        }
-        for node in reading.hung.drain(..) {
-            self.feed(Input::Membership(MembershipInput::PeerHung { peer: NodeId(node) }));
-        }
-        self.reading = reading;
+    }
+
+    /// Was this controller stopped since it read the link records? Then the core's clock may be ahead of what its kernel has
+    /// booked, and it would find its lease over.
+    pub(super) fn has_stood_still(&self, now_ns: u64) -> bool {
+        self.links_read_ns != 0 && now_ns.saturating_sub(self.links_read_ns) > self.stall_threshold_ns
     }
 
     /// The record of a link, if it is of the incarnation that is accepted.

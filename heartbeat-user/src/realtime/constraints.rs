@@ -36,7 +36,16 @@ pub enum Constraint {
         /// `[local] rt_priority`.
         priority: u8,
     },
+    /// The kernel may end the process when memory runs out.
+    Expendable {
+        /// `oom_score_adj` of the process.
+        score: i32,
+    },
 }
+
+/// Of `oom_score_adj`: what the program gives itself where it may. Not -1000, which would hide a leak of this program
+/// until the machine stands still.
+pub const OUT_OF_MEMORY_SCORE: i32 = -900;
 
 impl Constraint {
     /// Whether heartbeats or verdicts may be late because of it; the rest is advice. The kernel's default of 95 percent
@@ -46,7 +55,7 @@ impl Constraint {
         match self {
             Self::Throttled { runtime_us, period_us } => runtime_us * 100 < period_us * 95,
             Self::NoRealtime { .. } | Self::BelowInterruptThreads { .. } => true,
-            Self::Quota { .. } => false,
+            Self::Quota { .. } | Self::Expendable { .. } => false,
         }
     }
 
@@ -63,6 +72,7 @@ impl Constraint {
             }
             Self::Quota { .. } => "run the node without CPUQuota= (cpu.max), or with a quota that it cannot use up",
             Self::BelowInterruptThreads { .. } => "set [local] rt_priority to 51 or more",
+            Self::Expendable { .. } => "give the node CAP_SYS_RESOURCE, or OOMScoreAdjust=-900 in its unit",
         }
     }
 }
@@ -89,6 +99,9 @@ impl fmt::Display for Constraint {
                 "real-time priority {priority} is not above that of threaded interrupt handlers ({INTERRUPT_THREADS}): a \
                  busy device delays heartbeats"
             ),
+            Self::Expendable { score } => {
+                write!(formatter, "the kernel may end this process when memory runs out (oom_score_adj {score})")
+            }
         }
     }
 }
@@ -112,6 +125,15 @@ pub fn constraints(root: &Path, priority: u8) -> Vec<Constraint> {
             found.extend(no_realtime(root, path));
         }
     }
+    found
+}
+
+/// The same for the node's own process, with what only that can tell of itself.
+#[must_use]
+pub fn own(root: &Path, priority: u8) -> Vec<Constraint> {
+    let mut found = constraints(root, priority);
+    let score = fs::read_to_string(root.join("proc/self/oom_score_adj")).ok().and_then(|text| text.trim().parse().ok());
+    found.extend(score.filter(|score| *score > OUT_OF_MEMORY_SCORE).map(|score| Constraint::Expendable { score }));
     found
 }
 
@@ -200,6 +222,15 @@ mod tests {
         let group = "/system.slice".to_owned();
         assert_eq!(found, [Constraint::Quota { group, quota_us: 20_000, period_us: 100_000 }]);
         assert!(!found[0].is_harmful() && found[0].to_string().contains("20 ms of CPU time in every 100 ms"));
+    }
+
+    #[test]
+    fn a_process_that_may_be_ended_is_told_of_itself() {
+        for (score, count) in [("0\n", 1), ("-899\n", 1), ("-900\n", 0), ("-1000\n", 0)] {
+            let root = machine(&[("proc/self/oom_score_adj", score)]);
+            assert_eq!(own(root.path(), 60).len(), count, "{score}");
+            assert_eq!(constraints(root.path(), 60), []);
+        }
     }
 
     #[test]

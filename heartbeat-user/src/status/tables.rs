@@ -58,6 +58,11 @@ impl Status {
             self.sender.engine.as_str(),
             milliseconds(self.sender.longest_gap_ns),
         );
+        // The rest is advice, and as good as everywhere: it stands in JSON.
+        for limit in self.sender.limits.iter().filter(|limit| limit.harmful) {
+            let _ =
+                writeln!(text, "           {}", paint(&format!("{}; {}", limit.text, limit.remedy), Colour::Notable));
+        }
         self.write_membership(&mut text, &paint);
         if let Some(reason) = &self.dataplane.degraded {
             let _ = writeln!(text, "           {}", paint(reason, Colour::Notable));

@@ -51,6 +51,7 @@ pub(crate) fn example() -> Status {
             rt_granted: true,
             longest_gap_ns: 10_012_345,
             why: None,
+            limits: Vec::new(),
         },
         nodes: vec![Node {
             id: 2,
@@ -258,6 +259,9 @@ fn the_overview_says_what_matters() {
     }
     status.view = View::default();
     status.sender.rt_granted = false;
+    status.sender.limits = [("half of the time", true), ("a quota", false)]
+        .map(|(text, harmful)| Limit { text: text.to_owned(), remedy: "lift it".to_owned(), harmful })
+        .into();
     status.rejects.insert("bad_tag".to_owned(), 7);
     status.dataplane.degraded = Some("the driver refused".to_owned());
     status.event_log = EventLog { failed: 2, last_error: Some("disk full".to_owned()), ..EventLog::default() };
@@ -267,4 +271,5 @@ fn the_overview_says_what_matters() {
     {
         assert!(text.contains(words), "{words:?} is not in\n{text}");
     }
+    assert!(text.contains("half of the time; lift it") && !text.contains("a quota"), "harm, not advice: {text}");
 }

@@ -39,3 +39,6 @@ pub const SLOT_EMPTY: u32 = 0;
 pub const SLOT_SUBJECT: u32 = 1;
 /// Offset of the UDP payload in the frames that `generate` and `fresh_*` rewrite: Ethernet, IPv4 without options, UDP.
 pub const PAYLOAD_OFFSET: usize = 14 + 20 + 8;
+
+/// Turns of the program `hold`, as many as `bpf_loop` allows: at 25 ns or more each they last for 200 ms.
+pub const HOLD_TURNS: u32 = 1 << 23;

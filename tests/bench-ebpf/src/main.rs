@@ -13,6 +13,8 @@ mod fresh;
 #[cfg(target_arch = "bpf")]
 mod generate;
 #[cfg(target_arch = "bpf")]
+mod hold;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod payload;

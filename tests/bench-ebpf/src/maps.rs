@@ -25,3 +25,7 @@ pub(crate) static STREAM: Array<StreamRecord, 1> = Array::new();
 pub(crate) static SOURCES: Array<SourceRecord, SOURCE_COUNT> = Array::new();
 #[btf_map]
 pub(crate) static PROGRAMS: ProgramArray<2> = ProgramArray::new();
+
+/// Nanoseconds that `hold` holds its CPU.
+#[btf_map]
+pub(crate) static HOLD: Array<u64, 1> = Array::new();

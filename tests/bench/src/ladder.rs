@@ -2,9 +2,12 @@
 //!
 //! On each rung a fresh cluster runs under a load. One link is cut for a moment again and again, so that there are
 //! verdicts whose error can be measured; every other verdict is false. At the end a node is cut off while the load goes
-//! on: a system that never accuses is no solution.
+//! on, and on two rungs killed as well: a system that never accuses is no solution.
 
 mod climb;
+mod departures;
+mod guard;
+mod hold;
 pub(crate) mod load;
 mod outcome;
 mod records;
@@ -17,7 +20,8 @@ use serde::Serialize;
 
 pub(crate) use self::climb::forget_removals;
 pub use self::{
-    climb::{Demotion, Plan, climb},
+    climb::{Plan, climb},
+    guard::Demotion,
     outcome::Outcome,
     rung::Rung,
     verdicts::{Counts, Verdicts},
@@ -46,6 +50,9 @@ pub(crate) struct Arguments {
     /// Of the lengths of bursts
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Times that a node is cut off on each rung, at the end, while the load goes on
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    removals: u32,
 }
 
 impl Arguments {
@@ -59,6 +66,7 @@ impl Arguments {
                     interval_ms: *interval_ms,
                     seconds: self.seconds,
                     seed: self.seed,
+                    removals: self.removals,
                     demotion: None,
                 })
             })

@@ -3,6 +3,8 @@
 //! Two real nodes; what counts is when heartbeats arrived, by the stamps of the receiver's program in the kernel, every one of
 //! them, read out of ARRIVALS before the ring comes round.
 
+mod cost;
+
 use std::{
     collections::BTreeMap,
     thread,
@@ -18,6 +20,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    cpu::{self, Priority, THIS_THREAD},
     detect::round::wait_for_view,
     distribution::Distribution,
     ladder::{Rung, Witness, load::Load},
@@ -30,6 +33,8 @@ const RECEIVER: u16 = 2;
 const NETWORK: u8 = 1;
 /// The ring holds 64 arrivals.
 const SAMPLE: u64 = 20;
+/// Whoever reads the ring must not wait for the hogs.
+const READER: Priority = Priority::Fifo(70);
 /// On the rung that stops the controller.
 const STOP: Duration = Duration::from_secs(1);
 /// So that nobody is removed while it stands still.
@@ -54,6 +59,9 @@ pub(crate) struct Arguments {
     /// Of the lengths of bursts
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Instead: what heartbeats to and from as many peers on two networks cost, at the first interval
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=240))]
+    peers: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -78,7 +86,21 @@ struct Report {
     measured: Vec<Measured>,
 }
 
+#[derive(Serialize)]
+struct CostReport {
+    machine: Machine,
+    cost: cost::Cost,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(peers) = arguments.peers {
+        let interval_ms = arguments.interval_ms.first().copied().unwrap_or(10);
+        let cost = cost::measure(peers, interval_ms, arguments.seconds)?;
+        cost::print(&cost);
+        let report = CostReport { machine: report::machine()?, cost };
+        report::print_machine(&report.machine);
+        return report::save("send-cost", &report);
+    }
     let mut measured = Vec::new();
     println!(
         "| interval | load | sender | heartbeats | gap: min | median | p99 | max (ms) | > 2 intervals | of them, CPU stood still | longest stop (ms) |"
@@ -121,7 +143,8 @@ fn measure(arguments: &Arguments, sender: &str, interval_ms: u64, rung: Rung) ->
     let arrivals: Array<MapData, ArrivalRecord> = Array::try_from(Map::Array(MapData::from_pin(path)?))?;
 
     let probe = Probe::start()?;
-    let load = Load::start(rung, cluster.topology(), arguments.seconds, arguments.seed)?;
+    let load = Load::start(rung, cluster.topology(), interval, arguments.seconds, arguments.seed)?;
+    cpu::schedule(THIS_THREAD, READER)?;
     let mut seen = BTreeMap::new();
     let start = Instant::now();
     let mut stopped = None;
@@ -145,6 +168,7 @@ fn measure(arguments: &Arguments, sender: &str, interval_ms: u64, rung: Rung) ->
         }
         thread::sleep(interval.min(Duration::from_millis(SAMPLE)));
     }
+    cpu::schedule(THIS_THREAD, Priority::Other)?;
     let mut witness = Witness::default();
     load.stop(&mut witness)?;
     let stops = probe.stop()?;
@@ -153,7 +177,7 @@ fn measure(arguments: &Arguments, sender: &str, interval_ms: u64, rung: Rung) ->
     let gaps: Vec<(u64, u64)> = stamps.windows(2).map(|pair| (pair[0], pair[1])).collect();
     let long: Vec<&(u64, u64)> = gaps.iter().filter(|(from, to)| to - from > 2 * 1_000_000 * interval_ms).collect();
     // A hog keeps the probe off its CPU as well.
-    let hogged = matches!(rung, Rung::Hog | Rung::Bursts);
+    let hogged = matches!(rung, Rung::Hog | Rung::Bursts | Rung::Held | Rung::Stutter);
     let stood_still = |gap: &&&(u64, u64)| !hogged && stops.iter().any(|stop| stop.overlaps(gap.0, gap.1));
     Ok(Measured {
         sender: sender.to_owned(),

@@ -7,8 +7,11 @@ use heartbeat_bench::ladder::{Demotion, Outcome, Plan, Rung, climb};
 /// the time shows nothing: a rung of which more than this part was stopped fails as not measured.
 const MOST_STOPPED: f64 = 0.5;
 
+/// From the kill of a controller to the word of the last survivor: `hang_timeout` is 10 s, the rest is for the load.
+const KILL_TOLD_NS: u64 = 15_000_000_000;
+
 fn plan() -> Plan {
-    Plan { nodes: 3, sender: None, interval_ms: 50, seconds: 5, seed: 1, demotion: None }
+    Plan { nodes: 3, sender: None, interval_ms: 50, seconds: 5, seed: 1, removals: 1, demotion: None }
 }
 
 #[track_caller]
@@ -16,6 +19,7 @@ fn tells_the_truth(rung: Rung) -> Outcome {
     let outcome = climb(&plan(), rung).expect("a rung that can be climbed");
     assert_eq!(outcome.verdicts.accusations.total(), 0, "{outcome:#?}");
     assert!(outcome.verdicts.error.count >= 5, "the link that was cut gave too few verdicts: {outcome:#?}");
+    assert_eq!(outcome.removals.len(), 1, "a node that was cut off was not removed: {outcome:#?}");
     assert!(stopped(&outcome) < MOST_STOPPED, "the CPUs stood still: {outcome:#?}");
     outcome
 }
@@ -39,6 +43,7 @@ fn idle() {
 fn stress() {
     let outcome = tells_the_truth(Rung::Stress);
     assert!(outcome.witness.busy_percent > 90.0, "there was no load: {outcome:#?}");
+    assert!(outcome.kill_told_ns.is_some_and(|ns| ns < KILL_TOLD_NS), "a killed peer was not told: {outcome:#?}");
 }
 
 #[test]
@@ -46,6 +51,7 @@ fn bursts_above_every_plain_thread() {
     let outcome = tells_the_truth(Rung::Bursts);
     assert!(outcome.witness.hog_busy_ns > 4_000_000_000, "there was no load: {outcome:#?}");
     assert!(outcome.witness.plain_gap_ns > 100_000_000, "a plain thread did not notice: {outcome:#?}");
+    assert!(outcome.kill_told_ns.is_some_and(|ns| ns < KILL_TOLD_NS), "a killed peer was not told: {outcome:#?}");
 }
 
 #[test]
@@ -79,26 +85,65 @@ fn a_controller_that_is_killed_and_started_again_and_again() {
     assert_eq!(outcome.verdicts.accusations.total(), 0, "{outcome:#?}");
 }
 
+/// All of it: what overlaps a stop of a CPU too, because stops are what this rung is about.
+fn accused(outcome: &Outcome) -> usize {
+    outcome.verdicts.accusations.total() + outcome.verdicts.over_stops.total()
+}
+
+#[test]
+fn a_machine_that_stands_still_accuses_nobody() {
+    let outcome = climb(&plan(), Rung::Held).expect("a rung that can be climbed");
+    assert!(outcome.witness.hog_busy_ns > 500_000_000, "the CPUs were not held: {outcome:#?}");
+    assert!(outcome.judge_latest_ns > 50_000_000, "the judge did not notice: {outcome:#?}");
+    assert_eq!(accused(&outcome), 0, "{outcome:#?}");
+}
+
+/// The same, but stalls excuse nobody.
+#[test]
+fn without_credit_for_stalls_a_machine_that_stands_still_makes_false_verdicts() {
+    let outcome = climb(&Plan { demotion: Some(Demotion::StallCredit), ..plan() }, Rung::Held).unwrap();
+    assert!(outcome.judge_latest_ns > 50_000_000, "the judge did not notice: {outcome:#?}");
+    assert!(accused(&outcome) > 0, "{outcome:#?}");
+}
+
+/// Credit is bounded: a peer that is dead is removed although the machine stalls all the time.
+#[test]
+fn stalls_again_and_again_do_not_hide_a_dead_peer() {
+    let outcome = climb(&plan(), Rung::Stutter).expect("a rung that can be climbed");
+    assert!(outcome.witness.hog_busy_ns > 4_000_000_000, "the CPUs were not held: {outcome:#?}");
+    assert!(outcome.judge_latest_ns > 10_000_000, "the judge did not notice: {outcome:#?}");
+    // The time itself, two timeouts of credit, one stall and its floor beyond them, and what the stalls cost the regroup.
+    let silent_ns = 3 * outcome.interval_ns + outcome.interval_ns / 8;
+    assert!(outcome.told.count == 1 && outcome.told.max_ns < 5 * silent_ns, "{outcome:#?}");
+}
+
 /// The same bursts, but the senders are threads like any other.
 #[test]
 fn without_a_real_time_sender_bursts_make_false_verdicts() {
     // The kernel's own sender would not notice.
     let sender = Some("realtime".to_owned());
     let outcome = climb(&Plan { demotion: Some(Demotion::Sender), sender, ..plan() }, Rung::Bursts).unwrap();
-    let all = outcome.verdicts.accusations.total() + outcome.verdicts.over_stops.total();
-    assert!(all > 0, "{outcome:#?}");
+    assert!(accused(&outcome) > 0, "{outcome:#?}");
 }
 
 /// The same bursts, but the reactors are threads like any other: they go on with the regroup when the hog lets them, or
 /// stop because they could not renew their leases.
 #[test]
 fn without_a_real_time_reactor_bursts_delay_the_view() {
-    let intervals = |outcome: &Outcome| {
-        outcome.removal.map_or(f64::INFINITY, |removal| removal.agreement_ns as f64 / outcome.interval_ns as f64)
+    let intervals = |outcome: &Outcome| match outcome.agreed.count {
+        0 => f64::INFINITY,
+        _ => outcome.agreed.max_ns as f64 / outcome.interval_ns as f64,
     };
     let guarded = climb(&plan(), Rung::Bursts).unwrap();
     assert!(intervals(&guarded) < 2.0, "{guarded:#?}");
     let demoted = climb(&Plan { demotion: Some(Demotion::Reactor), ..plan() }, Rung::Bursts).unwrap();
-    let accused = demoted.verdicts.accusations.total() + demoted.verdicts.over_stops.total();
-    assert!(accused > 0 || intervals(&demoted) > 2.0, "{demoted:#?}");
+    assert!(accused(&demoted) > 0 || intervals(&demoted) > 2.0, "{demoted:#?}");
+}
+
+/// A controller that is stopped, and tests its lease before it reads what its kernel booked meanwhile.
+#[test]
+fn without_reading_what_the_kernel_booked_a_stopped_controller_gives_up() {
+    let outcome = climb(&Plan { demotion: Some(Demotion::Catching), ..plan() }, Rung::Stopped).unwrap();
+    assert!(outcome.witness.faults > 0, "{outcome:#?}");
+    assert!(accused(&outcome) > 0, "{outcome:#?}");
 }

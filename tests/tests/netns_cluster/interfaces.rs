@@ -41,7 +41,7 @@ fn index(cluster: &Cluster, node: u16, interface: &str) -> u32 {
 }
 
 /// The pin of the attachment of a node to its interface.
-fn attachment(cluster: &Cluster, node: u16, interface: &str) -> std::path::PathBuf {
+pub(crate) fn attachment(cluster: &Cluster, node: u16, interface: &str) -> std::path::PathBuf {
     let pins = cluster.node(node).files().bpf_directory.join("links");
     pins.join(format!("{}-native", index(cluster, node, interface)))
 }

@@ -18,11 +18,12 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
+    interfaces::attachment,
     nodes::{
-        CONTROLLER_STARTED, DATAPLANE_DEGRADED, PATIENCE, QUORUM_LOST, incarnation, link, spec, status, up,
-        wait_for_view,
+        CONTROLLER_STARTED, DATAPLANE_DEGRADED, PATIENCE, QUORUM_LOST, edit_config, incarnation, link, prepared, spec,
+        start_all, status, up, wait_for_view,
     },
-    pinned,
+    pinned::{self, bpftool},
 };
 
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -172,6 +173,37 @@ fn a_controller_that_needs_the_other_to_act_is_not_stopped_by_a_stop() {
     assert_eq!(incarnation(&cluster, 1), known_as);
 }
 
+/// Short stops in quick succession, so that some come in the middle of a pass, between the reading of what the kernel has
+/// booked and the test of the lease.
+#[test]
+fn a_stop_at_any_moment_of_a_pass_ends_no_lease() {
+    // Lease and grace are 8 intervals together, a pass comes twice in an interval.
+    let spec = ClusterSpec { lost_after: Some(3), ..metronome() };
+    let cluster = beating(&ClusterSpec { interval: "20ms".to_owned(), ..spec }, TopologySpec::new(2, 1));
+    let known_as = incarnation(&cluster, 1);
+    let place = cluster.events().len();
+    for round in 0..60 {
+        cluster.node(1).signal(Signal::SIGSTOP).unwrap();
+        // The fault itself lasts this long.
+        std::thread::sleep(Duration::from_millis(250));
+        cluster.node(1).signal(Signal::SIGCONT).unwrap();
+        // And begins each time at another place of the controller's period.
+        std::thread::sleep(Duration::from_micros(60_000 + 167 * round));
+    }
+    wait(&cluster, 2, "it lives again", |status| {
+        link(status, 1, "private")["controller_age_ms"].as_u64().is_some_and(|age_ms| age_ms < 200)
+    });
+    // The witness: it stood still, and knew. One event may tell of several.
+    let stalled = |event: &&Event| event.node() == 1 && event.id() == LOCAL_STALL;
+    let stalls = |event: &Event| event.detail()["stalls"].as_u64().unwrap_or(1);
+    let often = |events: &[Event]| events.iter().filter(stalled).map(stalls).sum::<u64>() >= 50;
+    let events = cluster.events().wait_until(place, PATIENCE, "9001 of most stops", often).unwrap();
+    let ended = events.iter().find(|event| event.node() == 1 && [SUSPENDED, QUORUM_LOST].contains(&event.id()));
+    assert!(ended.is_none() || machine_stood_still(&events), "{ended:?}");
+    assert_not_missed(&events);
+    assert_eq!(incarnation(&cluster, 1), known_as);
+}
+
 #[test]
 fn a_killed_controller_is_hung_and_then_removed_or_comes_back_unnoticed() {
     // Node 2 may go on without the one that is killed.
@@ -275,6 +307,26 @@ fn a_hardware_address_that_is_forgotten_is_found_again_and_strangers_take_no_tur
     assert_not_missed(&cluster.events().since(place));
 }
 
+/// Nobody asks about an address that an operator has set: the kernel would forget that it is set for good.
+#[test]
+fn a_hardware_address_that_is_set_for_good_stays_so() {
+    let mut cluster = prepared(TopologySpec::new(2, 1), &metronome());
+    let mut command = cluster.topology().node(2).command("ip").unwrap();
+    let listing = command.args(["-o", "link", "show", "dev", "private"]).output().unwrap();
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    let hardware = listing.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let address = cluster.topology().address(2, 1);
+    let set = format!("neigh replace {address} lladdr {hardware} nud permanent dev private");
+    ip(&cluster, &set);
+    start_all(&mut cluster);
+    wait_for_metronome(&cluster, 1);
+    let (before, laps) = (pinned::link(&cluster, 2, 1, 1), books(&cluster, 1).laps);
+    pinned::wait_for_heartbeats(&cluster, 2, (1, 1), &before, 20, PATIENCE);
+    assert!(books(&cluster, 1).laps > laps + 10, "the witness: {:?}", books(&cluster, 1));
+    let known = ip(&cluster, &format!("neigh show to {address} dev private"));
+    assert!(known.contains("PERMANENT"), "{known}");
+}
+
 #[test]
 fn ipv6_is_sent_by_the_kernel_too() {
     let topology = TopologySpec { ipv6: true, ..TopologySpec::new(2, 1) };
@@ -289,6 +341,62 @@ fn ipv6_is_sent_by_the_kernel_too() {
     assert_ne!(after.flags & u32::from(FLAG_METRONOME), 0);
     let changed = about_node_1(&cluster.events().since(place), &[LINK_LOST, LINK_RESTORED]);
     assert!(changed.is_empty() || machine_stood_still(&cluster.events().since(place)), "{changed:#?}");
+}
+
+/// The group gets a heartbeat in each interval, each peer one of its own in every other, as with the thread.
+#[test]
+fn groups_are_sent_to_by_the_kernel_too() {
+    let mut cluster = prepared(TopologySpec::new(3, 1), &metronome());
+    for node in cluster.topology().node_ids() {
+        edit_config(&cluster, node, "name = \"private\"\n", "name = \"private\"\nmulticast = \"239.192.0.1\"\n");
+    }
+    start_all(&mut cluster);
+    for node in cluster.topology().node_ids() {
+        wait_for_metronome(&cluster, node);
+    }
+    let place = cluster.events().len();
+    for (node, peer) in [(1, 2), (2, 1), (3, 1), (1, 3)] {
+        let (before, sent) = (pinned::link(&cluster, node, peer, 1), books(&cluster, peer).sent);
+        let after = pinned::wait_for_heartbeats(&cluster, node, (peer, 1), &before, 30, PATIENCE);
+        let to_all = after.multicast.newest - before.multicast.newest;
+        let to_each = after.unicast.newest - before.unicast.newest;
+        assert!(to_all >= 15 && to_each >= 5 && to_each <= to_all / 2 + 2, "{before:?} {after:?}");
+        assert_eq!((after.lost, after.duplicates), (before.lost, before.duplicates), "{before:?} {after:?}");
+        assert_ne!(after.flags & u32::from(FLAG_METRONOME), 0);
+        // The witness: not the thread. Two peers and the group; the books may lag by a lap.
+        let by_kernel = books(&cluster, peer).sent - sent;
+        assert!(by_kernel + 3 >= to_all + to_each, "the kernel sent {by_kernel} of {to_all} + {to_each}");
+    }
+    assert_not_missed(&cluster.events().since(place));
+}
+
+/// A node that somebody takes the receiving program from: it is attached again, and what it sends is not touched.
+#[test]
+fn a_receiving_program_that_is_removed_is_attached_again_while_it_beats() {
+    let spec = ClusterSpec {
+        sender: Some("metronome".to_owned()),
+        // Nobody is removed until it is attached again, on a loaded machine too.
+        lost_after: Some(50),
+        ..ClusterSpec::new("10ms")
+    };
+    let cluster = beating(&spec, TopologySpec::new(2, 2));
+    for _round in 0..3 {
+        let (place, before) = (cluster.events().len(), pinned::link(&cluster, 2, 1, 1));
+        let pin = attachment(&cluster, 1, "private");
+        bpftool(&["link", "detach", "pinned", pin.to_str().unwrap()]);
+        let told = |event: &Event| {
+            event.id() == DATAPLANE_DEGRADED && event.node() == 1 && event.text().contains("served again")
+        };
+        cluster.events().wait_for(place, PATIENCE, "9003 about the interface", told).unwrap();
+        let heard = pinned::link(&cluster, 1, 2, 1);
+        pinned::wait_for_heartbeats(&cluster, 1, (2, 1), &heard, 5, PATIENCE);
+        let after = pinned::wait_for_heartbeats(&cluster, 2, (1, 1), &before, 20, PATIENCE);
+        assert_gapless(&before, &after, 20);
+        assert_ne!(after.flags & u32::from(FLAG_METRONOME), 0);
+        assert_not_missed(&cluster.events().since(place));
+        let removed = |event: &&Event| event.id() == NODE_REMOVED;
+        assert_eq!(cluster.events().since(place).iter().filter(removed).count(), 0);
+    }
 }
 
 #[test]

@@ -1,24 +1,26 @@
 //! One rung: a fresh cluster, the load, the faults, and what the nodes told.
 
 use std::{
-    fs,
     ops::Range,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use heartbeat_tests::{
     cluster::Cluster,
     config::ClusterSpec,
     events::{Event, LINK_LOST, LOCAL_STALL},
     naming::network_name,
+    process::find_program,
     topology::TopologySpec,
 };
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{
+    departures,
+    guard::Demotion,
     load::Load,
     outcome::Outcome,
     records,
@@ -26,12 +28,7 @@ use super::{
     verdicts::Verdicts,
     witness::{Plain, Witness},
 };
-use crate::{
-    cpu::{self, Priority},
-    detect::round::wait_for_view,
-    probe::Probe,
-    removal::Removal,
-};
+use crate::{detect::round::wait_for_view, distribution::Distribution, probe::Probe, removal::Removal};
 
 /// 9011: a controller has started.
 const CONTROLLER_STARTED: u64 = 9011;
@@ -46,7 +43,7 @@ const CUT_PAUSE: Duration = Duration::from_millis(300);
 /// Times that a controller is stopped or killed.
 const FAULTS: u32 = 10;
 /// For the removal and the view; a bound for failures under load, not a measure.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same for nodes without a guard, which may never get there.
 const DEMOTED_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -63,17 +60,10 @@ pub struct Plan {
     pub seconds: u64,
     /// Of the bursts.
     pub seed: u64,
+    /// Times that a node is cut off at the end, one after the other, while the load goes on.
+    pub removals: u32,
     /// What is taken away from every node, to show that it is needed.
     pub demotion: Option<Demotion>,
-}
-
-/// A guard that is taken away from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demotion {
-    /// The sender runs as any other thread.
-    Sender,
-    /// The reactor runs as any other thread.
-    Reactor,
 }
 
 impl Plan {
@@ -85,7 +75,7 @@ impl Plan {
         self.interval_ms * 1_000_000
     }
 
-    fn silent_ns(&self) -> u64 {
+    pub(super) fn silent_ns(&self) -> u64 {
         LOST_AFTER * self.interval_ns() + (self.interval_ns() / 8).max(1_000_000)
     }
 }
@@ -94,7 +84,7 @@ impl Plan {
 ///
 /// # Errors
 ///
-/// When the cluster does not come up, the load does not start, or a node that is cut off is not removed.
+/// When the cluster does not come up, the load does not start, or a node that is cut off or killed is not removed.
 pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let mut cluster = start(plan)?;
     let place = cluster.events().len();
@@ -102,7 +92,7 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let probe = Probe::start()?;
     let plain = Plain::start()?;
     let started = Instant::now();
-    let load = Load::start(rung, cluster.topology(), plan.seconds, plan.seed)?;
+    let load = Load::start(rung, cluster.topology(), plan.interval(), plan.seconds, plan.seed)?;
     let mut witness = Witness::default();
     let mut removed_rightly = Vec::new();
     match rung {
@@ -111,7 +101,14 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
             removed_rightly = kill_and_start(&mut cluster, plan, &mut witness)?;
             witness.late_starts = u64::try_from(removed_rightly.len())?;
         }
-        Rung::Idle | Rung::Stress | Rung::Bursts | Rung::Hog | Rung::Garbage | Rung::Flood => {
+        Rung::Idle
+        | Rung::Stress
+        | Rung::Bursts
+        | Rung::Hog
+        | Rung::Garbage
+        | Rung::Flood
+        | Rung::Held
+        | Rung::Stutter => {
             cut_again_and_again(&cluster, plan, started)?;
         }
     }
@@ -119,13 +116,32 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let counts = |place: &usize| !removed_rightly.iter().any(|range| range.contains(place));
     let events: Vec<_> = events.into_iter().filter(|(place, _)| counts(place)).map(|(_, event)| event).collect();
     let measured = Measured::of(&cluster)?;
-    let removal = match plan.demotion {
-        None => {
-            let removal = Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), PATIENCE);
-            Some(removal.with_context(|| format!("on rung {}", rung.name()))?)
-        }
+    let removals = match plan.demotion {
+        None => departures::cut_off(&cluster, plan).with_context(|| format!("on rung {}", rung.name()))?,
         // Nodes without a guard may have stopped, and then nobody is there to remove anybody.
-        Some(_) => Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), DEMOTED_PATIENCE).ok(),
+        Some(_) => {
+            let removal = Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), DEMOTED_PATIENCE);
+            removal.into_iter().collect()
+        }
+    };
+    let kill_told_ns = match (rung, plan.demotion) {
+        (Rung::Stress | Rung::Bursts, None) => {
+            let told = departures::kill(&mut cluster, plan).with_context(|| format!("on rung {}", rung.name()))?;
+            Some(u64::try_from(told.as_nanos())?)
+        }
+        (
+            Rung::Idle
+            | Rung::Stress
+            | Rung::Bursts
+            | Rung::Hog
+            | Rung::Garbage
+            | Rung::Flood
+            | Rung::Stopped
+            | Rung::Killed
+            | Rung::Held
+            | Rung::Stutter,
+            _,
+        ) => None,
     };
     witness.frames_refused = refused(&cluster)?.saturating_sub(refused_before);
     load.stop(&mut witness)?;
@@ -152,7 +168,10 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
         longest_send_gap_ns: measured.longest_send_gap_ns,
         longest_arrival_gap_ns: measured.longest_arrival_gap_ns,
         judge_latest_ns: measured.judge_latest_ns,
-        removal,
+        told: Distribution::of(removals.iter().map(|removal| removal.detection_ns)),
+        agreed: Distribution::of(removals.iter().map(|removal| removal.agreement_ns)),
+        removals,
+        kill_told_ns,
         witness,
         stops,
     })
@@ -162,33 +181,19 @@ fn start(plan: &Plan) -> Result<Cluster> {
     let mut spec = ClusterSpec::new(&format!("{}ms", plan.interval_ms));
     spec.lost_after = Some(u32::try_from(LOST_AFTER)?);
     spec.sender.clone_from(&plan.sender);
-    let cluster = Cluster::start(TopologySpec::new(plan.nodes, NETWORKS), &spec)?;
+    let mut program = find_program()?;
+    if plan.demotion == Some(Demotion::Catching) {
+        program.set_file_name("heartbeat-unguarded");
+    }
+    let mut cluster = Cluster::prepare(TopologySpec::new(plan.nodes, NETWORKS), &spec, &program)?;
+    for node in cluster.topology().node_ids() {
+        cluster.start_node(node, &[])?;
+    }
     wait_for_view(&cluster, PATIENCE)?;
     if let Some(demotion) = plan.demotion {
-        for node in cluster.nodes() {
-            demote(node.pid().context("a node has ended")?, demotion)?;
-        }
+        cluster.nodes().iter().try_for_each(|node| demotion.apply(node))?;
     }
     Ok(cluster)
-}
-
-/// Gives a node's real-time thread the policy of any other.
-fn demote(process: Pid, demotion: Demotion) -> Result<()> {
-    let name = match demotion {
-        Demotion::Sender => "heartbeat-send",
-        Demotion::Reactor => "heartbeat-react",
-    };
-    let mut found = false;
-    for entry in fs::read_dir(format!("/proc/{process}/task")).context("a node has no threads")? {
-        let entry = entry.context("a node's threads cannot be listed")?;
-        if fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim_end() == name {
-            let thread = entry.file_name().to_string_lossy().parse().context("a thread without number")?;
-            cpu::schedule(Pid::from_raw(thread), Priority::Other)?;
-            found = true;
-        }
-    }
-    ensure!(found, "process {process} has no thread {name}");
-    Ok(())
 }
 
 /// Until the plan's time is over: each cut is one true verdict.

@@ -13,7 +13,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use heartbeat_tests::topology::Topology;
 
-use super::{rung::Rung, witness::Witness};
+use super::{
+    hold::{Holds, hold},
+    rung::Rung,
+    witness::Witness,
+};
 use crate::{
     cpu::{self, Priority, THIS_THREAD},
     flood::{garbage::Garbage, pour},
@@ -41,8 +45,8 @@ struct Done {
 }
 
 impl Load {
-    /// Starts what the rung asks for.
-    pub(crate) fn start(rung: Rung, topology: &Topology, seconds: u64, seed: u64) -> Result<Self> {
+    /// Starts what the rung asks for. `interval` is that of heartbeats, which the length of some loads goes by.
+    pub(crate) fn start(rung: Rung, topology: &Topology, interval: Duration, seconds: u64, seed: u64) -> Result<Self> {
         let mut load = Self { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new(), program: None };
         match rung {
             Rung::Idle | Rung::Stopped | Rung::Killed => {}
@@ -55,6 +59,8 @@ impl Load {
             Rung::Hog => load.spawn(hog),
             Rung::Garbage => load.spawn_garbage(topology, Some(BATCH_TIME))?,
             Rung::Flood => load.spawn_garbage(topology, None)?,
+            Rung::Held => load.spawn_holds(Holds::long(interval))?,
+            Rung::Stutter => load.spawn_holds(Holds::STUTTER)?,
         }
         Ok(load)
     }
@@ -73,6 +79,16 @@ impl Load {
     fn spawn(&mut self, work: impl FnOnce(&AtomicBool) -> Result<Done> + Send + 'static) {
         let stop = Arc::clone(&self.stop);
         self.threads.push(thread::spawn(move || work(&stop)));
+    }
+
+    fn spawn_holds(&mut self, holds: Holds) -> Result<()> {
+        /// Until all threads have their program.
+        const PREPARATION: Duration = Duration::from_millis(500);
+        let begin = Instant::now() + PREPARATION;
+        for cpu in 0..cpu::online()? {
+            self.spawn(move |stop| Ok(Done { busy_ns: hold(cpu, holds, begin, stop)?, sent: 0 }));
+        }
+        Ok(())
     }
 
     fn spawn_garbage(&mut self, topology: &Topology, pace: Option<Duration>) -> Result<()> {

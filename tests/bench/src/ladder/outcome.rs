@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{rung::Rung, verdicts::Verdicts, witness::Witness};
-use crate::{probe::Gap, removal::Removal};
+use crate::{distribution::Distribution, probe::Gap, removal::Removal};
 
 /// One rung of one cluster.
 #[derive(Clone, Debug, Serialize)]
@@ -28,8 +28,14 @@ pub struct Outcome {
     pub longest_arrival_gap_ns: u64,
     /// Latest run of any judge.
     pub judge_latest_ns: u64,
-    /// The removal of a node that was cut off under load; `None` where nodes without a guard did not manage it.
-    pub removal: Option<Removal>,
+    /// Of a node that was cut off under load; none where nodes without a guard did not manage it.
+    pub removals: Vec<Removal>,
+    /// From the last heartbeat of such a node to the last survivor's 1135.
+    pub told: Distribution,
+    /// From the time at which the last survivor's verdict fell due to the view on all of them.
+    pub agreed: Distribution,
+    /// From the kill of a controller to the last survivor's 1135; `None` on rungs where none is killed for good.
+    pub kill_told_ns: Option<u64>,
     /// That the load was there.
     pub witness: Witness,
     /// Stops of a CPU that the probe saw.
@@ -41,19 +47,22 @@ impl Outcome {
     pub(super) fn line(&self) -> String {
         let counts = &self.verdicts.accusations;
         let intervals = self.longest_arrival_gap_ns as f64 / self.interval_ns as f64;
-        let removal = self.removal.as_ref().map_or_else(
-            || "no removal".to_owned(),
-            |removal| {
-                let (told, agreed) = (removal.detection_ns as f64 / 1e6, removal.agreement_ns as f64 / 1e6);
-                format!("removal told after {told:.2} ms, view {agreed:.2} ms after the verdict was due")
-            },
+        let milliseconds = |ns: u64| ns as f64 / 1e6;
+        let removals = format!(
+            "{} removals, told after {:.2} ms, view {:.2} ms after the verdict was due (median; max {:.2})",
+            self.removals.len(),
+            milliseconds(self.told.median_ns),
+            milliseconds(self.agreed.median_ns),
+            milliseconds(self.agreed.max_ns),
         );
+        let kill = self.kill_told_ns.map(|ns| format!("; a kill told after {:.2} ms", milliseconds(ns)));
+        let kill = kill.unwrap_or_default();
         let late_starts = match self.witness.late_starts {
             0 => String::new(),
             starts => format!("; {starts} starts after the end of the lease, their removals not counted"),
         };
         format!(
-            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; {removal}{late_starts}",
+            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; {removals}{kill}{late_starts}",
             counts.late,
             counts.removed,
             counts.quorum_lost,
@@ -66,14 +75,15 @@ impl Outcome {
 pub(super) fn print(outcomes: &[Outcome]) {
     println!(
         "\n| nodes | interval | sender | rung | false 1123, 1135, 1177 | over stops | longest send gap | longest arrival gap | verdict \
-         error p99, max (us) | judge latest | removal told | view after verdict | plain thread's gap | CPUs busy % |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+         error p99, max (us) | judge latest | removal told, median, max | view after verdict, median, max | kill told | plain thread's gap | CPUs busy % |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for outcome in outcomes {
         let milliseconds = |ns: u64| format!("{:.2}", ns as f64 / 1e6);
         let microseconds = |ns: u64| format!("{:.0}", ns as f64 / 1e3);
-        let of_removal = |time: fn(&Removal) -> u64| {
-            outcome.removal.as_ref().map_or_else(|| "-".to_owned(), |it| milliseconds(time(it)))
+        let two = |times: &Distribution| match times.count {
+            0 => "-".to_owned(),
+            _ => format!("{}, {}", milliseconds(times.median_ns), milliseconds(times.max_ns)),
         };
         let counts = &outcome.verdicts.accusations;
         let note = match (outcome.rung.is_judged(), outcome.witness.late_starts) {
@@ -82,7 +92,7 @@ pub(super) fn print(outcomes: &[Outcome]) {
             (true, starts) => format!(" ({starts} late starts)"),
         };
         println!(
-            "| {} | {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {:.0} |",
             outcome.nodes,
             outcome.interval_ns / 1_000_000,
             outcome.engine,
@@ -96,8 +106,9 @@ pub(super) fn print(outcomes: &[Outcome]) {
             microseconds(outcome.verdicts.error.p99_ns),
             microseconds(outcome.verdicts.error.max_ns),
             milliseconds(outcome.judge_latest_ns),
-            of_removal(|removal| removal.detection_ns),
-            of_removal(|removal| removal.agreement_ns),
+            two(&outcome.told),
+            two(&outcome.agreed),
+            outcome.kill_told_ns.map_or_else(|| "-".to_owned(), milliseconds),
             milliseconds(outcome.witness.plain_gap_ns),
             outcome.witness.busy_percent,
         );

@@ -23,12 +23,26 @@ pub enum Rung {
     Stopped,
     /// L6: a controller killed and started again, ten times
     Killed,
+    /// L7: all CPUs held in the kernel at once, for 2.4 intervals of every 22.4
+    Held,
+    /// L8: all CPUs held in the kernel at once, for 20 ms of every 40 ms
+    Stutter,
 }
 
 impl Rung {
     /// All of them, from the bottom.
-    pub const ALL: [Self; 8] =
-        [Self::Idle, Self::Stress, Self::Bursts, Self::Hog, Self::Garbage, Self::Flood, Self::Stopped, Self::Killed];
+    pub const ALL: [Self; 10] = [
+        Self::Idle,
+        Self::Stress,
+        Self::Bursts,
+        Self::Hog,
+        Self::Garbage,
+        Self::Flood,
+        Self::Stopped,
+        Self::Killed,
+        Self::Held,
+        Self::Stutter,
+    ];
 
     /// Its short name.
     #[must_use]
@@ -42,6 +56,8 @@ impl Rung {
             Self::Flood => "L4+ flood",
             Self::Stopped => "L5 stopped",
             Self::Killed => "L6 killed",
+            Self::Held => "L7 held",
+            Self::Stutter => "L8 stutter",
         }
     }
 
@@ -57,13 +73,15 @@ impl Rung {
             Self::Flood => "datagrams with a wrong tag, as many as one CPU makes",
             Self::Stopped => "the highest node's controller gets SIGSTOP for 1 s and 3 s in turn, ten times",
             Self::Killed => "the highest node's controller is killed and started again, ten times",
+            Self::Held => "all CPUs held in the kernel, softirqs off, for 2.4 intervals of every 22.4",
+            Self::Stutter => "all CPUs held in the kernel, softirqs off, for 20 ms of every 40 ms",
         }
     }
 
     /// Whether everybody's heartbeats reach the others, so that any accusation is false. In a flood frames are lost before
-    /// the data plane sees them.
+    /// the data plane sees them, and a machine that stutters for ever has no credit left.
     #[must_use]
     pub fn is_judged(self) -> bool {
-        self != Self::Flood
+        !matches!(self, Self::Flood | Self::Stutter)
     }
 }

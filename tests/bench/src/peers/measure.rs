@@ -114,7 +114,7 @@ fn under(subject: &mut dyn Subject, rung: Rung, seconds: u64, seed: u64) -> Resu
     subject.wait_until_up(PATIENCE)?;
     thread::sleep(SETTLE);
     let from_ns = clock::monotonic_ns();
-    let load = Load::start(rung, subject.topology(), seconds, seed)?;
+    let load = Load::start(rung, subject.topology(), Duration::from_millis(10), seconds, seed)?;
     thread::sleep(Duration::from_secs(seconds));
     load.stop(&mut Witness::default())?;
     Ok(subject::accusations(&subject.said(), None, from_ns, clock::monotonic_ns()))

@@ -143,7 +143,7 @@ impl Report {
             "| {} | {} | {:.0} | {} | {} | {} | {over_stops} | {} | {:.0} | {:.2} | {:.1} | {judge_ms:.2} | {:.1} |",
             self.crowd.peers,
             self.crowd.interval_ns / 1_000_000,
-            self.reached_xdp as f64 / self.crowd.seconds.max(1) as f64,
+            self.per_second(),
             self.reached_xdp,
             self.lost_behind_xdp(),
             self.accusations(),
@@ -155,9 +155,13 @@ impl Report {
         )
     }
 
+    /// Heartbeats that reached XDP in a second.
+    pub(crate) fn per_second(&self) -> f64 {
+        self.reached_xdp as f64 / self.crowd.seconds.max(1) as f64
+    }
+
     /// Percent of one CPU in the program.
     pub(crate) fn share(&self) -> f64 {
-        let per_second = self.reached_xdp as f64 / self.crowd.seconds.max(1) as f64;
-        per_second * self.nanoseconds_per_run / 1e9 * 100.0
+        self.per_second() * self.nanoseconds_per_run / 1e9 * 100.0
     }
 }

@@ -12,13 +12,13 @@ use serde::Serialize;
 
 /// Of `kernel.bpf_stats_enabled`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ProgramRuns {
-    pub(super) count: u64,
-    pub(super) nanoseconds: u64,
+pub(crate) struct ProgramRuns {
+    pub(crate) count: u64,
+    pub(crate) nanoseconds: u64,
 }
 
 /// How often a program ran while statistics were on, and for how long.
-pub(super) fn program_runs(program: &impl AsFd) -> Result<ProgramRuns> {
+pub(crate) fn program_runs(program: &impl AsFd) -> Result<ProgramRuns> {
     let path = format!("/proc/self/fdinfo/{}", program.as_fd().as_raw_fd());
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let field = |name: &str| {
