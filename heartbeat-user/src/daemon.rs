@@ -27,8 +27,15 @@ use heartbeat_common::notice::Notice;
 use heartbeat_membership::{Identity, Node, Now, membership::Settings};
 
 use self::{
-    announce::announce, attachments::AttachmentKeeper, metrics_task::MetricsTask, metronome::Chosen, outside::Outside,
-    reload::Reloader, signals::Signals, source::NodeSource, witness::start_witness,
+    announce::announce,
+    attachments::AttachmentKeeper,
+    metrics_task::MetricsTask,
+    metronome::Chosen,
+    outside::Outside,
+    reload::Reloader,
+    signals::Signals,
+    source::{Engines, NodeSource},
+    witness::start_witness,
 };
 use crate::{
     api, clock,
@@ -183,7 +190,12 @@ pub fn run(mut config: Config, options: RunOptions) -> Result<()> {
             }))
             .context("the thread that looks after the metronome cannot be started")?;
     }
-    source.set_engines(Arc::clone(&reactor.mailbox), Arc::clone(&reactor.statistics), Arc::clone(&sender.statistics));
+    source.set_engines(Engines {
+        mailbox: Arc::clone(&reactor.mailbox),
+        reactor: Arc::clone(&reactor.statistics),
+        sender: Arc::clone(&sender.statistics),
+        sockets: sockets_at_exit.clone(),
+    });
     source.set_recording(Arc::clone(&writer.statistics));
     source.set_witness(witness);
     let reloader = Reloader::new(&config, options, &sockets_at_exit, &sender.changes, links);

@@ -123,6 +123,16 @@ impl NetworkSocket {
         self.group.as_ref().map(|(socket, _)| socket.as_fd())
     }
 
+    /// Datagrams that the kernel has dropped at these sockets since they were made, for the most part because the receive
+    /// buffer was full; what it says of each counts to 2^32 and begins anew.
+    ///
+    /// # Errors
+    /// What the system call says.
+    pub fn dropped(&self) -> io::Result<u64> {
+        let group = self.group.as_ref().map(|(socket, _)| dropped_at(socket)).transpose()?;
+        Ok(u64::from(dropped_at(&self.unicast)?) + u64::from(group.unwrap_or(0)))
+    }
+
     /// Sends one datagram.
     ///
     /// # Errors
@@ -212,6 +222,27 @@ fn join(socket: &Socket, group: IpAddr, own: IpAddr, scope: u32) -> io::Result<(
     }
 }
 
+/// What the kernel has dropped at one socket.
+fn dropped_at(socket: &Socket) -> io::Result<u32> {
+    /// Values that the kernel tells (`SK_MEMINFO_VARS`).
+    const VALUES: usize = 9;
+    /// The place of the drops among them (`SK_MEMINFO_DROPS`).
+    const DROPS: usize = 8;
+    let mut values = [0_u32; VALUES];
+    let mut length = libc::socklen_t::try_from(size_of_val(&values)).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `values`; both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(values[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
+
 /// An integer option that socket2 has no name for.
 fn option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: `value` outlives the call and its size is passed.
@@ -225,4 +256,31 @@ fn option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> 
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_buffer_loses_is_told() {
+        const SENT: u32 = 200;
+        let receiver = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP)).expect("a socket");
+        receiver.set_recv_buffer_size(4096).expect("a small buffer");
+        receiver.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bind");
+        let address = receiver.local_addr().expect("address");
+        assert_eq!(dropped_at(&receiver).expect("the kernel tells"), 0);
+        let sender = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");
+        for _ in 0..SENT {
+            sender.send_to(&[0; 500], &address).expect("send");
+        }
+        let dropped = dropped_at(&receiver).expect("the kernel tells");
+        let mut buffer = [0; receive::BUFFER_LENGTH];
+        let mut kept = 0;
+        while receive::receive(receiver.as_fd(), &mut buffer).expect("receive").is_some() {
+            kept += 1;
+        }
+        assert!(dropped > 0 && kept > 0, "{dropped} dropped, {kept} kept");
+        assert_eq!(dropped + kept, SENT);
+    }
 }

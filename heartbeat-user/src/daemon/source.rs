@@ -33,6 +33,7 @@ use crate::{
     realtime::constraints,
     record::{RecordCounts, RecordStatistics},
     sender::statistics::SenderStatistics,
+    socket::NetworkSocket,
     status::{
         AttachedInterface, Dataplane as DataplaneStatus, Engine, EventLog as EventLogStatus, Judge, Limit, Link,
         LinkState, LocalNode, Mode as StatusMode, Regroup, Sender, Stage, Status, View,
@@ -42,10 +43,19 @@ use crate::{
 };
 
 /// The engines of a running node.
-struct Engines {
-    mailbox: Arc<Mailbox>,
-    reactor: Arc<ReactorStatistics>,
-    sender: Arc<SenderStatistics>,
+pub(super) struct Engines {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) reactor: Arc<ReactorStatistics>,
+    pub(super) sender: Arc<SenderStatistics>,
+    pub(super) sockets: Vec<Arc<NetworkSocket>>,
+}
+
+impl Engines {
+    /// What the kernel has dropped at the sockets of all networks. One that does not tell adds nothing: none is of a kind
+    /// that cannot.
+    fn dropped_at_sockets(&self) -> u64 {
+        self.sockets.iter().filter_map(|socket| socket.dropped().ok()).sum()
+    }
 }
 
 /// Everything that status, links and metrics are made of.
@@ -110,14 +120,9 @@ impl NodeSource {
         }
     }
 
-    pub(super) fn set_engines(
-        &self,
-        mailbox: Arc<Mailbox>,
-        reactor: Arc<ReactorStatistics>,
-        sender: Arc<SenderStatistics>,
-    ) {
+    pub(super) fn set_engines(&self, engines: Engines) {
         // Called once, at start; a second call would change nothing.
-        let _first = self.engines.set(Engines { mailbox, reactor, sender });
+        let _first = self.engines.set(engines);
     }
 
     pub(super) fn set_sender(&self, chosen: &Chosen) {
@@ -331,6 +336,7 @@ impl NodeSource {
                 ("notices_stale", reactor.stale_notices),
                 ("control_refused", reactor.control_refused),
                 ("control_not_sent", reactor.send_failures),
+                ("socket_dropped", engines.dropped_at_sockets()),
                 ("socket_errors", reactor.socket_errors),
                 ("reactor_timer_failures", reactor.timer_failures),
                 ("sender_sent", sender.sent),

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod bird;
+mod corosync;
 mod daemons;
 mod frr;
 mod garbage;
@@ -21,7 +22,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use self::{
-    adapter::Adapter,
+    adapter::{Adapter, Care},
     daemons::Daemons,
     measure::{Cost, Fault, Steadiness},
     ours::Ours,
@@ -64,7 +65,11 @@ enum System {
     /// BFD of BIRD 2
     Bird,
     /// VRRP of keepalived
-    Keepalived,
+    Vrrp,
+    /// BFD of keepalived
+    KeepalivedBfd,
+    /// corosync with knet
+    Corosync,
 }
 
 /// A system, and how it is run.
@@ -73,6 +78,10 @@ struct Variant {
     system: System,
     careful: bool,
 }
+
+/// Of ours with `sender = "auto"`, below the tables.
+const KERNEL_SENDS: &str = "SIGKILL and SIGSTOP end the controller, not the machine: the kernel goes on sending for it until \
+                            hang_timeout, 10 s at the least, so that nobody is to notice. A machine that dies is the cut.";
 
 /// What is known of a variant in the end.
 #[derive(Serialize)]
@@ -84,6 +93,8 @@ struct Outcome {
     detections: BTreeMap<Fault, Vec<Option<u64>>>,
     steadiness: Option<Steadiness>,
     costs: Vec<Cost>,
+    /// How its numbers are to be read.
+    remark: Option<&'static str>,
     /// Why something of it is missing.
     failures: Vec<String>,
 }
@@ -101,12 +112,24 @@ impl System {
             Self::Ours => None,
             Self::Frr => Some(Arc::new(frr::Frr)),
             Self::Bird => Some(Arc::new(bird::Bird)),
-            Self::Keepalived => Some(Arc::new(keepalived::Keepalived)),
+            Self::Vrrp => Some(Arc::new(keepalived::Vrrp)),
+            Self::KeepalivedBfd => Some(Arc::new(keepalived::Bfd)),
+            Self::Corosync => Some(Arc::new(corosync::Corosync)),
         }
     }
 }
 
 impl Variant {
+    /// A system that takes care of itself is run once.
+    fn all(systems: &[System]) -> Vec<Self> {
+        let of = |system: System| {
+            let once = system.adapter().is_some_and(|adapter| adapter.care() == Care::Packaged);
+            let ways: &[bool] = if once { &[false] } else { &[false, true] };
+            ways.iter().map(move |careful| Self { system, careful: *careful })
+        };
+        systems.iter().copied().flat_map(of).collect()
+    }
+
     fn start(self, peers: u16) -> Result<Box<dyn Subject>> {
         Ok(match self.system.adapter() {
             None => Box::new(Ours::start(!self.careful, peers)?),
@@ -128,6 +151,7 @@ impl Variant {
             detections: BTreeMap::new(),
             steadiness: None,
             costs: Vec::new(),
+            remark: (self.system == System::Ours && !self.careful).then_some(KERNEL_SENDS),
             failures: Vec::new(),
         }
     }
@@ -140,8 +164,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let repetitions = arguments.repetitions.unwrap_or(few);
     let seconds = arguments.seconds.unwrap_or(few.into());
     let systems = if arguments.only.is_empty() { System::value_variants() } else { &arguments.only };
-    let variants: Vec<Variant> =
-        systems.iter().flat_map(|system| [false, true].map(|careful| Variant { system: *system, careful })).collect();
+    let variants = Variant::all(systems);
     ensure!(!variants.is_empty(), "nothing to compare");
     let mut outcomes: Vec<Outcome> = variants.iter().map(|variant| variant.outcome()).collect();
     let mut left = repetitions;

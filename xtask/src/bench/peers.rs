@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Packages of Debian; chrt and `ip` are on every machine.
-const PACKAGES: [&str; 4] = ["bird2", "frr", "keepalived", "stress-ng"];
+const PACKAGES: [&str; 5] = ["bird2", "corosync", "frr", "keepalived", "stress-ng"];
 /// While this says no, apt starts no daemon (Debian Policy 9.3.3).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

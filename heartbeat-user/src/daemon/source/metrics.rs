@@ -240,6 +240,7 @@ fn reactor(scrape: &mut Scrape, engines: &Engines) {
     scrape.whole(&families::TIMER_FAILURES, &["reactor"], report.timer_failures);
     scrape.whole(&families::NOTICES_STALE, &[], report.stale_notices);
     scrape.whole(&families::DROPPED, &["reports"], engines.mailbox.reports_dropped());
+    scrape.whole(&families::DROPPED, &["socket"], engines.dropped_at_sockets());
 }
 
 fn sender(scrape: &mut Scrape, engines: &Engines) {

@@ -85,7 +85,8 @@ fn opened(
     })?
 }
 
-/// Sends until `stop`; how many frames the kernel took.
+/// Sends until `stop`, and once at least: on a busy machine the thread may have its first turn only then. How many frames
+/// the kernel took.
 pub(crate) fn pour(
     socket: &PacketSocket,
     frames: &[impl AsRef<[u8]>],
@@ -95,12 +96,14 @@ pub(crate) fn pour(
     let mut batch: Vec<Vec<u8>> = frames.iter().cycle().take(BATCH).map(|frame| frame.as_ref().to_vec()).collect();
     let mut next = Instant::now();
     let mut sent = 0;
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         if let Some(pace) = pace {
             thread::sleep(next.saturating_duration_since(Instant::now()));
             next += pace;
         }
         sent += socket.send(&mut batch)?;
+        if stop.load(Ordering::Relaxed) {
+            return Ok(sent);
+        }
     }
-    Ok(sent)
 }

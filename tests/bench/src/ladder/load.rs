@@ -112,9 +112,10 @@ impl Drop for Load {
 }
 
 fn stress(seconds: u64) -> Result<Child> {
-    // It ends by itself even if this process is killed.
+    // It ends with this process, so that it can clean up, and by itself at the latest.
     let limit = (seconds + 60).to_string();
-    Command::new("stress-ng")
+    Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "stress-ng"])
         .args(["--cpu", "8", "--vm", "2", "--vm-bytes", "1G", "--hdd", "2", "--hdd-bytes", "256M", "--switch", "2"])
         .args(["--quiet", "--timeout", &limit, "--temp-path"])
         .arg(std::env::temp_dir())

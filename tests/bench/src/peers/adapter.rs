@@ -60,7 +60,18 @@ pub(super) enum State {
     Told,
 }
 
-/// A line of output that tells of a peer.
+/// How a system comes by a real-time priority and pinned memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// `chrt -f 60` before it; nothing pins its memory.
+    Chrt,
+    /// Options of its own, in its configuration.
+    Options,
+    /// It takes both as packaged: there is nothing to add.
+    Packaged,
+}
+
+/// What a line of output tells of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) peer: u16,
@@ -90,9 +101,13 @@ pub(super) trait Adapter {
     fn door(&self) -> Door;
     /// Writes the configuration, and returns the arguments of the program.
     fn configure(&self, place: &Place) -> Result<Vec<String>>;
-    /// Whether a careful operator puts `chrt -f 60` before it; where not, it has an option of its own, or takes a real-time
-    /// priority by itself.
-    fn takes_chrt(&self) -> bool;
-    /// Takes a line of its output apart. `node` is who printed it.
-    fn read(&self, node: u16, line: &str) -> Option<Reading>;
+    /// What a careful operator does beyond the packaged state.
+    fn care(&self) -> Care;
+    /// Commands that start the program, before it. Each replaces itself by the next.
+    fn before(&self, _place: &Place) -> Vec<String> {
+        Vec::new()
+    }
+    /// Takes a line of its output apart. `node` is who printed it. A peer that is gone and was not up before is no loss,
+    /// which is for the caller to see.
+    fn read(&self, node: u16, line: &str) -> Vec<Reading>;
 }

@@ -4,7 +4,9 @@ use std::{fmt::Write as _, fs};
 
 use anyhow::{Context as _, Result};
 
-use super::adapter::{Adapter, Door, INTERFACE, INTERVAL_MS, MULTIPLIER, Place, Reading, State, address, node_of};
+use super::adapter::{
+    Adapter, Care, Door, INTERFACE, INTERVAL_MS, MULTIPLIER, Place, Reading, State, address, node_of,
+};
 
 pub(super) struct Bird;
 
@@ -46,25 +48,30 @@ impl Adapter for Bird {
         Ok(arguments.map(str::to_owned).to_vec())
     }
 
-    fn takes_chrt(&self) -> bool {
-        true
+    fn care(&self) -> Care {
+        Care::Chrt
     }
 
-    fn read(&self, _node: u16, line: &str) -> Option<Reading> {
-        let (peer, rest) = line.split_once("Session to ")?.1.split_once(' ')?;
-        let peer = node_of(peer)?;
-        // BIRD says that a session expired just before the state changes; a change without it is the peer's word.
-        let state = match rest.trim() {
-            "expired" => State::Silent,
-            rest if rest.starts_with("changed state from") => match rest.rsplit(' ').next()? {
-                "Up" => State::Up,
-                _ if rest.contains("from Up ") => State::Told,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        Some(Reading { peer, state })
+    fn read(&self, _node: u16, line: &str) -> Vec<Reading> {
+        session(line).into_iter().collect()
     }
+}
+
+/// What becomes of a session.
+fn session(line: &str) -> Option<Reading> {
+    let (peer, rest) = line.split_once("Session to ")?.1.split_once(' ')?;
+    let peer = node_of(peer)?;
+    // BIRD says that a session expired just before the state changes; a change without it is the peer's word.
+    let state = match rest.trim() {
+        "expired" => State::Silent,
+        rest if rest.starts_with("changed state from") => match rest.rsplit(' ').next()? {
+            "Up" => State::Up,
+            _ if rest.contains("from Up ") => State::Told,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Reading { peer, state })
 }
 
 #[cfg(test)]
@@ -75,12 +82,12 @@ mod tests {
     fn what_a_session_does_is_read() {
         let read = |rest: &str| {
             let line = format!("2026-11-23 02:20:04.123456 <TRACE> b: Session to 10.77.1.3 {rest}");
-            Bird.read(1, &line).map(|reading| (reading.peer, reading.state))
+            session(&line).map(|reading| (reading.peer, reading.state))
         };
         assert_eq!(read("changed state from Init to Up"), Some((3, State::Up)));
         assert_eq!(read("expired"), Some((3, State::Silent)));
         assert_eq!(read("changed state from Up to Down"), Some((3, State::Told)));
         assert_eq!(read("changed state from Down to Init"), None);
-        assert_eq!(Bird.read(1, "2026-11-23 <INFO> Started"), None);
+        assert_eq!(Bird.read(1, "2026-11-23 <INFO> Started"), []);
     }
 }

@@ -17,7 +17,7 @@ use heartbeat_user::clock;
 use nix::sys::signal::Signal;
 
 use super::{
-    adapter::{Adapter, Door, Place, SURVIVOR, State},
+    adapter::{Adapter, Care, Door, Place, SURVIVOR, State},
     subject::{self, PAUSE, Said, Subject},
 };
 use crate::cpu::{self, Priority, THIS_THREAD};
@@ -31,7 +31,27 @@ const TAIL: usize = 12;
 #[derive(Default)]
 struct Book {
     said: Vec<Said>,
+    /// What a node said last of a peer.
+    last: BTreeMap<(u16, u16), State>,
     tail: Vec<String>,
+}
+
+impl Book {
+    /// Enters it, unless it is a loss of somebody who was not there.
+    fn enter(&mut self, said: Said) {
+        let pair = (said.node, said.reading.peer);
+        let was_up = self.last.get(&pair) == Some(&State::Up);
+        if was_up || said.reading.state == State::Up {
+            self.last.insert(pair, said.reading.state);
+            self.said.push(said);
+        }
+    }
+
+    /// What a node said is void, because it starts anew.
+    fn forget(&mut self, node: u16) {
+        self.said.retain(|said| said.node != node);
+        self.last.retain(|(who, _), _| *who != node);
+    }
 }
 
 pub(super) struct Daemons {
@@ -69,14 +89,13 @@ impl Daemons {
         let place = Place { node, nodes: self.nodes, folder, careful: self.careful };
         let arguments = self.adapter.configure(&place)?;
         let namespace = self.topology.node(node);
-        let mut command = if self.careful && self.adapter.takes_chrt() {
-            let mut chrt = namespace.command("chrt")?;
-            chrt.args(["-f", "60", self.adapter.program()]);
-            chrt
-        } else {
-            namespace.command(self.adapter.program())?
-        };
-        command.args(arguments).current_dir(&place.folder).stdin(Stdio::null());
+        let mut words = self.adapter.before(&place);
+        if self.careful && self.adapter.care() == Care::Chrt {
+            words.extend(["chrt", "-f", "60"].map(str::to_owned));
+        }
+        words.push(self.adapter.program().to_owned());
+        let mut command = namespace.command(&words[0])?;
+        command.args(&words[1..]).args(arguments).current_dir(&place.folder).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {}", self.adapter.program()))?;
         if let Some(output) = child.stdout.take() {
@@ -104,8 +123,8 @@ impl Daemons {
                     book.tail.remove(0);
                 }
                 book.tail.push(format!("node {node}: {line}"));
-                if let Some(reading) = adapter.read(node, &line) {
-                    book.said.push(Said { node, reading, at_ns });
+                for reading in adapter.read(node, &line) {
+                    book.enter(Said { node, reading, at_ns });
                 }
             }
         });
@@ -113,11 +132,8 @@ impl Daemons {
 
     /// Whether the survivor and each peer hold each other for up, by what they said last.
     fn is_up(&self) -> bool {
-        let mut last = BTreeMap::new();
-        for said in &self.book.lock().unwrap_or_else(PoisonError::into_inner).said {
-            last.insert((said.node, said.reading.peer), said.reading.state);
-        }
-        let up = |node, peer| last.get(&(node, peer)) == Some(&State::Up);
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let up = |node, peer| book.last.get(&(node, peer)) == Some(&State::Up);
         (2..=self.nodes).all(|peer| up(SURVIVOR, peer) && up(peer, SURVIVOR))
     }
 }
@@ -161,9 +177,7 @@ impl Subject for Daemons {
             child.wait().context("cannot wait for a process")?;
         }
         // What it said of the others is void; nothing else tells that it went.
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.said.retain(|said| said.node != node);
-        drop(book);
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).forget(node);
         self.spawn(node)
     }
 }
@@ -177,5 +191,26 @@ impl Drop for Daemons {
         for child in self.children.values_mut() {
             let _status = child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::adapter::Reading, *};
+
+    #[test]
+    fn only_who_was_there_can_be_lost_and_once() {
+        let mut book = Book::default();
+        let mut say = |node, state| book.enter(Said { node, reading: Reading { peer: 2, state }, at_ns: 0 });
+        for state in [State::Silent, State::Up, State::Silent, State::Told, State::Up] {
+            say(1, state);
+        }
+        say(3, State::Up);
+        let states: Vec<State> =
+            book.said.iter().filter(|said| said.node == 1).map(|said| said.reading.state).collect();
+        assert_eq!(states, [State::Up, State::Silent, State::Up]);
+        book.forget(1);
+        assert_eq!(book.last, BTreeMap::from([((3, 2), State::Up)]));
+        assert_eq!(book.said.len(), 1);
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _};
 
 use anyhow::{Context as _, Result};
 
-use super::adapter::{Adapter, Door, INTERVAL_MS, MULTIPLIER, Place, Reading, State, address, node_of};
+use super::adapter::{Adapter, Care, Door, INTERVAL_MS, MULTIPLIER, Place, Reading, State, address, node_of};
 
 pub(super) struct Frr;
 
@@ -61,24 +61,29 @@ impl Adapter for Frr {
         Ok(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect())
     }
 
-    fn takes_chrt(&self) -> bool {
-        true
+    fn care(&self) -> Care {
+        Care::Chrt
     }
 
-    fn read(&self, _node: u16, line: &str) -> Option<Reading> {
-        let change = line.split_once("state-change: [")?.1;
-        let (session, change) = change.split_once("] ")?;
-        let peer = session.split_once("peer:")?.1.split([' ', ',']).next()?;
-        let peer = node_of(peer)?;
-        let (from, rest) = change.split_once(" -> ")?;
-        let state = match (from, rest.split_whitespace().next()?) {
-            (_, "up") => State::Up,
-            ("up", _) if rest.contains("neighbor") => State::Told,
-            ("up", _) => State::Silent,
-            _ => return None,
-        };
-        Some(Reading { peer, state })
+    fn read(&self, _node: u16, line: &str) -> Vec<Reading> {
+        session(line).into_iter().collect()
     }
+}
+
+/// What becomes of a session.
+fn session(line: &str) -> Option<Reading> {
+    let change = line.split_once("state-change: [")?.1;
+    let (session, change) = change.split_once("] ")?;
+    let peer = session.split_once("peer:")?.1.split([' ', ',']).next()?;
+    let peer = node_of(peer)?;
+    let (from, rest) = change.split_once(" -> ")?;
+    let state = match (from, rest.split_whitespace().next()?) {
+        (_, "up") => State::Up,
+        ("up", _) if rest.contains("neighbor") => State::Told,
+        ("up", _) => State::Silent,
+        _ => return None,
+    };
+    Some(Reading { peer, state })
 }
 
 #[cfg(test)]
@@ -89,11 +94,11 @@ mod tests {
     fn changes_of_a_session_are_read() {
         let head = "2026/11/23 02:20:04.123456 BFD: [SEY1D-NT8EQ] state-change: [mhop:no peer:10.77.1.2 \
                     local:10.77.1.1 vrf:default]";
-        let read = |rest: &str| Frr.read(1, &format!("{head} {rest}")).map(|reading| (reading.peer, reading.state));
+        let read = |rest: &str| session(&format!("{head} {rest}")).map(|reading| (reading.peer, reading.state));
         assert_eq!(read("init -> up"), Some((2, State::Up)));
         assert_eq!(read("up -> down reason:control-expired"), Some((2, State::Silent)));
         assert_eq!(read("up -> down reason:neighbor-down"), Some((2, State::Told)));
         assert_eq!(read("down -> init"), None);
-        assert_eq!(Frr.read(1, "2026/11/23 02:20:04 BFD: [X] started"), None);
+        assert_eq!(Frr.read(1, "2026/11/23 02:20:04 BFD: [X] started"), []);
     }
 }

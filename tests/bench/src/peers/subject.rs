@@ -58,8 +58,16 @@ pub(super) fn processes(namespace: &Namespace) -> Result<Vec<Pid>> {
 pub(super) fn signal(subject: &dyn Subject, node: u16, signal: Signal) -> Result<()> {
     let found = processes(subject.topology().node(node))?;
     ensure!(!found.is_empty(), "node {node} does not run");
-    for pid in found {
-        match kill(pid, signal) {
+    if signal == Signal::SIGKILL {
+        // A process whose parent is killed may say goodbye before its own turn: all stand still first.
+        send(&found, Signal::SIGSTOP)?;
+    }
+    send(&found, signal)
+}
+
+fn send(processes: &[Pid], signal: Signal) -> Result<()> {
+    for pid in processes {
+        match kill(*pid, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => return Err(error).with_context(|| format!("cannot send {signal} to process {pid}")),
         }

@@ -51,8 +51,8 @@ pub(super) fn print(outcomes: &[Outcome]) {
         println!("| {} | {} | {} |", outcome.system, outcome.how, cells.join(" | "));
     }
     for outcome in outcomes {
-        for failure in &outcome.failures {
-            println!("\n{}, {}: {failure}", outcome.system, outcome.how);
+        for line in outcome.remark.into_iter().chain(outcome.failures.iter().map(String::as_str)) {
+            println!("\n{}, {}: {line}", outcome.system, outcome.how);
         }
     }
 }
