@@ -4,6 +4,7 @@
 //! The peers of the sending node do not exist: their hardware addresses are set, and the frames go out by its interfaces.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     thread,
@@ -56,8 +57,9 @@ pub(super) struct Cost {
     received_per_second: f64,
     /// The program that receives.
     receive: f64,
-    /// The threads of the sending node, all of them.
-    threads: f64,
+    /// The threads of the sending node, by name. The reactor greets peers that do not answer: in a cluster that is
+    /// complete it has less to do.
+    threads: BTreeMap<String, f64>,
 }
 
 /// Of the interval `interval_ms` and `peers` peers on two networks.
@@ -72,17 +74,19 @@ pub(super) fn measure(peers: u16, interval_ms: u64, seconds: u64) -> Result<Cost
 
 pub(super) fn print(cost: &Cost) {
     let Cost { peers, interval_ms, engine, sent_per_second, send, received_per_second, receive, threads, .. } = cost;
+    let all: f64 = threads.values().sum();
     println!(
         "{peers} peers on {NETWORKS} networks every {interval_ms} ms, sender {engine}\n\n\
          | what | a second | % of a CPU |\n|---|---|---|\n\
          | programs that send | {sent_per_second:.0} | {send:.2} |\n\
          | program that receives | {received_per_second:.0} | {receive:.2} |\n\
-         | both: the path in the kernel | | {:.2} |\n\
-         | all threads of the sending node | | {threads:.2} |\n\
-         | in all | | {:.2} |",
+         | both: the path in the kernel | | {:.2} |",
         send + receive,
-        send + receive + threads,
     );
+    for (name, share) in threads {
+        println!("| thread `{name}` of the sending node | | {share:.2} |");
+    }
+    println!("| in all | | {:.2} |", send + receive + all);
 }
 
 fn send(peers: u16, interval_ms: u64, seconds: u64) -> Result<Cost> {
@@ -121,7 +125,11 @@ fn send(peers: u16, interval_ms: u64, seconds: u64) -> Result<Cost> {
         send: share(after.programs_ns, before.programs_ns),
         received_per_second: 0.0,
         receive: 0.0,
-        threads: share(after.threads_ns, before.threads_ns),
+        threads: after
+            .threads_ns
+            .iter()
+            .map(|(name, ns)| (name.clone(), share(*ns, before.threads_ns.get(name).copied().unwrap_or(0))))
+            .collect(),
     })
 }
 
@@ -158,7 +166,7 @@ struct Sample {
     at: Instant,
     sent: u64,
     programs_ns: u64,
-    threads_ns: u64,
+    threads_ns: BTreeMap<String, u64>,
 }
 
 impl Sample {
@@ -180,14 +188,18 @@ fn runs(pin: &Path) -> Result<ProgramRuns> {
     usage::program_runs(&program.fd().context("a program without descriptor")?)
 }
 
-/// Run time of all threads of a process, as the scheduler counts it.
-fn threads_ns(process: Pid) -> Result<u64> {
-    let mut sum = 0;
+/// Run time of the threads of a process, as the scheduler counts it; those of one name together.
+fn threads_ns(process: Pid) -> Result<BTreeMap<String, u64>> {
+    let mut sums = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{process}/task")).context("the node has ended")? {
-        let path = entry.context("threads cannot be listed")?.path().join("schedstat");
+        let path = entry.context("threads cannot be listed")?.path();
         // A thread that has ended meanwhile is none of ours.
-        let Ok(text) = fs::read_to_string(path) else { continue };
-        sum += text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let (Ok(name), Ok(text)) = (fs::read_to_string(path.join("comm")), fs::read_to_string(path.join("schedstat")))
+        else {
+            continue;
+        };
+        let ran_ns: u64 = text.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0);
+        *sums.entry(name.trim_end().to_owned()).or_default() += ran_ns;
     }
-    Ok(sum)
+    Ok(sums)
 }
