@@ -75,8 +75,8 @@ impl Outcome {
 pub(super) fn print(outcomes: &[Outcome]) {
     println!(
         "\n| nodes | interval | sender | rung | false 1123, 1135, 1177 | over stops | longest send gap | longest arrival gap | verdict \
-         error p99, max (us) | judge latest | removal told, median, max | view after verdict, median, max | kill told | plain thread's gap | CPUs busy % |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+         error p99, max (us) | judge latest | removal told, median, max | view after verdict, median, max | kill told | longest stop of a CPU | plain thread's gap | CPUs busy % |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for outcome in outcomes {
         let milliseconds = |ns: u64| format!("{:.2}", ns as f64 / 1e6);
@@ -92,7 +92,7 @@ pub(super) fn print(outcomes: &[Outcome]) {
             (true, starts) => format!(" ({starts} late starts)"),
         };
         println!(
-            "| {} | {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {:.0} |",
             outcome.nodes,
             outcome.interval_ns / 1_000_000,
             outcome.engine,
@@ -109,6 +109,7 @@ pub(super) fn print(outcomes: &[Outcome]) {
             two(&outcome.told),
             two(&outcome.agreed),
             outcome.kill_told_ns.map_or_else(|| "-".to_owned(), milliseconds),
+            milliseconds(outcome.stops.iter().map(Gap::length_ns).max().unwrap_or_default()),
             milliseconds(outcome.witness.plain_gap_ns),
             outcome.witness.busy_percent,
         );
