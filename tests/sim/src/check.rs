@@ -236,8 +236,12 @@ impl Checker {
         if self.safe.contains(&own.life) {
             self.violations.push(format!("1: {:?} holds a lease although it was declared gone", own.life));
         }
+        let own_is_in = view.has(own.life.0, own.life.1);
         for other in all.iter().filter(|other| other.leased && other.life != own.life) {
             let Some(their_view) = &other.view else { continue };
+            if own_is_in && their_view.id == view.id {
+                continue;
+            }
             let strangers = !their_view.has(own.life.0, own.life.1) && !view.has(other.life.0, other.life.1);
             if strangers {
                 self.violations.push(format!("2: {own:?} and {other:?} both hold leases"));

@@ -29,7 +29,7 @@ fn mixed_faults_break_no_invariant() {
 }
 
 /// Seeds and sizes of longer campaigns that found something once.
-const FOUND: [(u64, u16); 4] = [
+const FOUND: [(u64, u16); 5] = [
     // Three controllers that hang one after the other: each survivor started the regroup over for each of them.
     (25_261, 5),
     // A machine that was stunned woke after the controllers of two survivors had been restarted: they had forgotten that it
@@ -41,6 +41,7 @@ const FOUND: [(u64, u16); 4] = [
     // A decider waited 42 s for a slow witness, and removed a node that had crashed before that: the checker had forgotten
     // the crash.
     (20_006_005, 5),
+    (8_008_099, 5),
 ];
 
 #[test]
