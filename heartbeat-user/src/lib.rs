@@ -10,6 +10,7 @@ pub mod dataplane;
 pub mod doctor;
 mod ethtool;
 pub mod event;
+mod fit;
 pub mod history;
 pub mod incarnation;
 mod interface_request;

@@ -1,5 +1,6 @@
 //! The live view: what a node tells in rounds (`state`), and how it is drawn (`screen`). The terminal belongs to the command line.
 
+mod hearing;
 mod links;
 mod screen;
 mod state;

@@ -2,20 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod node;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 
-use heartbeat_common::records::Arrival;
-use heartbeat_user::api::{Caller, Counters, Done, Failure, Listener, NodeName, Operation, Source, serve};
-use heartbeat_user::event::{Draft, Event, EventLog, Filter, kind};
-use heartbeat_user::history::{History, Past};
-use heartbeat_user::status::{Link, Status};
-use heartbeat_user::why::{About, Names, Why, explain};
+use heartbeat_user::event::{Draft, Event, kind};
 
-const STATUS: &str = include_str!("data/status.json");
+use crate::node::Node;
 
 const CONFIG: &str = r#"
 [cluster]
@@ -50,6 +46,11 @@ fn heartbeat(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_heartbeat")).args(arguments).env("NO_COLOR", "1").output().unwrap()
 }
 
+/// Runs the program beside the node.
+fn ask(node: &Node, arguments: &[&str]) -> Output {
+    heartbeat(&[&["--socket", node.socket().to_str().unwrap()], arguments].concat())
+}
+
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("ended by a signal: {output:?}"))
 }
@@ -70,84 +71,6 @@ fn configured(text: &str) -> (tempfile::TempDir, PathBuf) {
     let path = directory.path().join("heartbeat.toml");
     std::fs::write(&path, text).unwrap();
     (directory, path)
-}
-
-struct Fixed {
-    status: Status,
-    events: EventLog,
-}
-
-impl Source for Fixed {
-    fn status(&self) -> Status {
-        self.status.clone()
-    }
-
-    fn links(&self) -> Vec<Link> {
-        self.status.links.clone()
-    }
-
-    fn history(&self, peer: &NodeName, network: Option<&str>, limit: usize) -> Result<Vec<History>, Failure> {
-        if *peer != NodeName::Name("bravo".to_owned()) || network.is_some_and(|network| network != "private") {
-            return Err(Failure::new("there is no such link", "known: bravo on private"));
-        }
-        let mut history = Past { interval_ns: 100_000_000, longest_regular_ns: 112_500_000, ..Past::default() };
-        history.arrivals = (1..=3)
-            .map(|sequence| Arrival { stamp_ns: sequence * 100_000_000, sent_ns: sequence * 100_000_000, sequence })
-            .collect();
-        Ok(vec![history.told(2, "private", 400_000_000, limit)])
-    }
-
-    fn metrics(&self) -> String {
-        "heartbeat_quorate 1\n".to_owned()
-    }
-
-    fn events(&self) -> &EventLog {
-        &self.events
-    }
-
-    fn why(&self, about: Option<&About>) -> Result<Why, Failure> {
-        let nodes = [(1, "alpha".to_owned()), (2, "bravo".to_owned())].into();
-        let networks = [(1, "private".to_owned())].into();
-        let events = self.events.query(&Filter::default(), usize::MAX);
-        explain(&events, about, Names { local: 1, nodes: &nodes, networks: &networks })
-    }
-
-    async fn operate(&self, operation: Operation, caller: Caller) -> Result<Done, Failure> {
-        let text = format!("{operation:?} by {:?}", caller.uid);
-        if operation == Operation::ConfirmFenced(NodeName::Id(9)) {
-            return Err(Failure::new("there is no node 9", "known: alpha (1)"));
-        }
-        Ok(Done { done: operation.name().to_owned(), text, view: self.status.view.clone() })
-    }
-}
-
-/// A socket with a fixed status behind it.
-struct Node {
-    directory: tempfile::TempDir,
-    source: Arc<Fixed>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Node {
-    fn start(quorate: bool) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut status: Status = serde_json::from_str(STATUS).unwrap();
-        status.view.quorate = quorate;
-        let events = EventLog::open(1, directory.path()).unwrap();
-        let source = Arc::new(Fixed { status, events });
-        let listener = Listener::bind(directory.path()).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.spawn(serve(listener, Arc::clone(&source), Arc::new(Counters::default())));
-        Self { directory, source, _runtime: runtime }
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Output {
-        heartbeat(&[&["--socket", self.socket().to_str().unwrap()], arguments].concat())
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("heartbeat.sock")
-    }
 }
 
 #[test]
@@ -290,9 +213,9 @@ fn status_exits_3_unless_quorate() {
     for (quorate, expected) in [(true, 0), (false, 3)] {
         let node = Node::start(quorate);
         for arguments in [&["status"][..], &["status", "--json"]] {
-            assert_eq!(code(&node.ask(arguments)), expected, "{arguments:?}");
+            assert_eq!(code(&ask(&node, arguments)), expected, "{arguments:?}");
         }
-        assert_eq!(code(&node.ask(&["links"])), 0);
+        assert_eq!(code(&ask(&node, &["links"])), 0);
     }
 }
 
@@ -304,14 +227,14 @@ fn orders_say_what_came_of_them() {
         (&["confirm-fenced", "3"], "ConfirmFenced(Id(3))"),
         (&["quarantine", "clear", "charlie"], "ClearQuarantine(Name(\"charlie\"))"),
     ] {
-        let output = node.ask(arguments);
+        let output = ask(&node, arguments);
         assert_eq!(code(&output), 0, "{output:?}");
         assert!(stdout(&output).starts_with(expected), "{output:?}");
         let json: serde_json::Value =
-            serde_json::from_str(&stdout(&node.ask(&[arguments, &["--json"]].concat()))).unwrap();
+            serde_json::from_str(&stdout(&ask(&node, &[arguments, &["--json"]].concat()))).unwrap();
         assert_eq!(json["view"]["number"], 5, "{json}");
     }
-    let refused = node.ask(&["confirm-fenced", "9"]);
+    let refused = ask(&node, &["confirm-fenced", "9"]);
     assert_eq!(code(&refused), 1, "{refused:?}");
     assert_eq!(stderr(&refused), "heartbeat: there is no node 9 (known: alpha (1))\n");
 }
@@ -319,7 +242,7 @@ fn orders_say_what_came_of_them() {
 #[test]
 fn forming_needs_the_operators_word() {
     let node = Node::start(false);
-    let output = node.ask(&["form"]);
+    let output = ask(&node, &["form"]);
     assert_eq!(code(&output), 2, "{output:?}");
     assert!(stderr(&output).contains("say so with --force"), "{output:?}");
     assert_eq!(stdout(&output), "", "nothing was ordered");
@@ -328,32 +251,32 @@ fn forming_needs_the_operators_word() {
 #[test]
 fn every_table_has_its_json() {
     let node = Node::start(true);
-    let status: serde_json::Value = serde_json::from_str(&stdout(&node.ask(&["status", "--json"]))).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&stdout(&ask(&node, &["status", "--json"]))).unwrap();
     assert_eq!(status["node"]["name"], "alpha");
     for command in ["nodes", "networks", "interfaces", "links"] {
-        let json: serde_json::Value = serde_json::from_str(&stdout(&node.ask(&[command, "--json"]))).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&stdout(&ask(&node, &[command, "--json"]))).unwrap();
         assert_eq!(json, status[command], "{command}");
-        let table = stdout(&node.ask(&[command]));
+        let table = stdout(&ask(&node, &[command]));
         assert!(table.lines().count() >= 2, "{command}: {table}");
         assert!(!table.contains('\x1b'), "no colours where there is no terminal: {table:?}");
     }
-    assert!(stdout(&node.ask(&["links"])).contains("bravo  private  up"));
+    assert!(stdout(&ask(&node, &["links"])).contains("bravo  private  up"));
 }
 
 #[test]
 fn the_last_arrivals_of_a_link_are_told() {
     let node = Node::start(true);
-    let table = stdout(&node.ask(&["links", "--history", "bravo"]));
+    let table = stdout(&ask(&node, &["links", "--history", "bravo"]));
     assert!(table.starts_with("bravo on private, interval 100ms\n"), "{table}");
     assert_eq!(table.lines().count(), 5, "{table}");
     assert!(table.contains("1.00") && !table.contains('\x1b'), "{table:?}");
-    let json = stdout(&node.ask(&["links", "--history", "bravo", "--network", "private", "--json"]));
+    let json = stdout(&ask(&node, &["links", "--history", "bravo", "--network", "private", "--json"]));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json[0]["arrivals"][2]["sequence"], 3);
-    let refused = node.ask(&["links", "--history", "charlie"]);
+    let refused = ask(&node, &["links", "--history", "charlie"]);
     assert_eq!(code(&refused), 1);
     assert!(stderr(&refused).contains("known: bravo on private"), "{}", stderr(&refused));
-    assert_eq!(code(&node.ask(&["links", "--network", "private"])), 2, "of the history only");
+    assert_eq!(code(&ask(&node, &["links", "--network", "private"])), 2, "of the history only");
 }
 
 #[test]
@@ -361,13 +284,13 @@ fn events_are_filtered_and_followed() {
     let node = Node::start(true);
     node.source.events.record(Draft::new(&kind::LINK_LOST, 5, "bravo is late"));
     node.source.events.record(Draft::new(&kind::LINK_RESTORED, 5, "bravo is back"));
-    let all = stdout(&node.ask(&["events"]));
+    let all = stdout(&ask(&node, &["events"]));
     assert_eq!(all.lines().count(), 2, "{all}");
     assert!(all.contains("Z warning  1123 bravo is late\n"), "{all}");
-    let one = stdout(&node.ask(&["events", "--id", "1122", "--json"]));
+    let one = stdout(&ask(&node, &["events", "--id", "1122", "--json"]));
     let event: Event = serde_json::from_str(one.trim()).unwrap();
     assert_eq!(event.text, "bravo is back");
-    assert_eq!(stdout(&node.ask(&["events", "--limit", "0"])), "");
+    assert_eq!(stdout(&ask(&node, &["events", "--limit", "0"])), "");
 
     let mut follower = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
         .args(["events", "--follow", "--json", "--socket", node.socket().to_str().unwrap()])

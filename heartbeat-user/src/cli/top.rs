@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -53,11 +53,21 @@ pub(super) fn top(socket: &Path) -> anyhow::Result<u8> {
         .name("questions".to_owned())
         .spawn(move || ask_in_rounds(&socket, &sender))
         .context("cannot start the thread that asks")?;
-    // Restores the terminal in a panic, too.
+    on_the_terminal(|terminal| show(terminal, &rounds, &ended)).map(|()| 0)
+}
+
+/// Lends the terminal; it is as before afterwards, in a panic of any thread, too.
+fn on_the_terminal<T>(draw: impl FnOnce(&mut DefaultTerminal) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let mut terminal = ratatui::try_init().context("cannot use this terminal")?;
-    let outcome = show(&mut terminal, &rounds, &ended);
+    // The hook of ratatui leaves the cursor hidden.
+    let restore = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = crossterm::execute!(io::stdout(), crossterm::cursor::Show);
+        restore(panic);
+    }));
+    let outcome = draw(&mut terminal);
     ratatui::try_restore().context("cannot restore the terminal")?;
-    outcome.map(|()| 0)
+    outcome
 }
 
 /// Draws until somebody quits.
@@ -65,9 +75,14 @@ fn show(terminal: &mut DefaultTerminal, rounds: &Receiver<Round>, ended: &Signal
     let mut state = State::default();
     let mut changed = true;
     loop {
-        for round in rounds.try_iter() {
-            state.update(round);
-            changed = true;
+        match rounds.try_recv() {
+            Ok(round) => {
+                state.update(round);
+                changed = true;
+            }
+            Err(TryRecvError::Empty) => {}
+            // It ends before this loop by a panic only.
+            Err(TryRecvError::Disconnected) => bail!("the thread that asks the node has failed"),
         }
         if std::mem::take(&mut changed) {
             terminal.draw(|frame| {
@@ -135,10 +150,43 @@ fn ask(socket: &Path, connection: &mut Option<Client>) -> Result<Answer, ClientE
 }
 
 #[cfg(test)]
+#[path = "../../tests/terminal/mod.rs"]
+#[allow(dead_code, reason = "the tests of the whole program press keys and resize, too")]
+mod terminal;
+
+#[cfg(test)]
 mod tests {
     use crossterm::event::KeyEvent;
 
+    use super::terminal::Terminal;
     use super::*;
+
+    /// Set for the process that panics on a terminal: this test, run again.
+    const PANIC: &str = "HEARTBEAT_TEST_PANIC_ON_TERMINAL";
+
+    #[test]
+    fn the_terminal_is_as_before_when_a_thread_panics() {
+        if std::env::var_os(PANIC).is_some() {
+            let _never = on_the_terminal(|terminal| -> anyhow::Result<()> {
+                terminal.draw(|frame| frame.render_widget(Paragraph::new("drawn"), frame.area()))?;
+                read()?;
+                let failing = std::thread::spawn(|| panic!("as it should"));
+                assert!(failing.join().is_err());
+                // The hook of the panic has restored it; nothing here does.
+                std::process::exit(77)
+            });
+        }
+        let name = "cli::top::tests::the_terminal_is_as_before_when_a_thread_panics";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", name, "--nocapture"]).env(PANIC, "1");
+        let mut terminal = Terminal::start(again, 24, 80);
+        terminal.wait_for("drawn");
+        assert!(terminal.is_in_use());
+        terminal.press(b"x");
+        assert_eq!(terminal.end(), Some(77));
+        assert!(!terminal.is_in_use());
+        assert!(terminal.shown().contains("as it should"), "{}", terminal.shown());
+    }
 
     #[test]
     fn q_and_control_c_quit_and_nothing_else() {

@@ -1,6 +1,7 @@
 //! The report for people: worst first, evidence and remedy under each name, no line longer than a terminal.
 
 use super::{Finding, Report, Severity};
+use crate::fit::wrapped;
 use crate::status::{Colour, painted};
 
 /// As wide as a terminal at least is.
@@ -69,24 +70,13 @@ pub fn render_json(report: &Report) -> serde_json::Result<String> {
     Ok(format!("{value}\n"))
 }
 
-/// Words of `words` in lines that fit, the first behind `mark`. A word that does not fit gets a line of its own.
+/// `words` in lines that fit, the first behind `mark`. A word that does not fit gets a line of its own.
 fn wrap(text: &mut String, mark: &str, words: &str) {
-    let mut line = format!("{INDENT}{mark}");
-    let margin = " ".repeat(line.chars().count());
-    let mut is_empty = true;
-    for word in words.split_whitespace() {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            text.push_str(line.trim_end());
-            text.push('\n');
-            line.clone_from(&margin);
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
+    let mut margin = format!("{INDENT}{mark}");
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in wrapped(&words, WIDTH.saturating_sub(margin.chars().count())) {
+        text.push_str(format!("{margin}{line}").trim_end());
+        text.push('\n');
+        margin = " ".repeat(margin.chars().count());
     }
-    text.push_str(line.trim_end());
-    text.push('\n');
 }

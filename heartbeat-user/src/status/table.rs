@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::fit::shortened;
+
 /// Widest line of a table.
 pub(super) const WIDTH: usize = 80;
 /// A cell is not cut below this, even if the line gets longer: a name of one letter helps nobody.
@@ -131,11 +133,4 @@ pub(crate) fn painted(text: &str, colour: Colour) -> String {
         Colour::Faint => "2",
     };
     if text.is_empty() { String::new() } else { format!("\x1b[{code}m{text}\x1b[0m") }
-}
-
-fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width.saturating_sub(1)).chain(['~']).collect()
 }

@@ -123,14 +123,18 @@ fn a_link_that_is_lost() {
     answer.status.links[1].state = LinkState::Late;
     answer.status.links[1].echoed_ms = Some(9_000.0);
     answer.status.links[2].echoed_ms = None;
+    // 5 intervals between two arrivals, and silence since then; a gap of 3 on a link that is up.
     answer.histories[1].arrivals[63].gap_ns = Some(5 * INTERVAL_NS);
+    answer.histories[1].now_ns += 5 * INTERVAL_NS;
+    answer.histories[2].now_ns += 2 * INTERVAL_NS;
     let state = state(answer);
     for (width, height) in SIZES {
         let lines = shown(&state, width, height);
         has(&lines, "bravo up both ways not at all");
         has(&lines, "charlie up only to here both ways");
         has(&lines, "bravo public late");
-        assert_eq!(lines.iter().filter(|line| line.ends_with('█')).count(), 1, "{}", lines.join("\n"));
+        let bars = |end: &str| lines.iter().filter(|line| line.ends_with(end)).count();
+        assert_eq!((bars("▂██"), bars("▂▆"), bars("▂▂")), (1, 1, 2), "{}", lines.join("\n"));
     }
 }
 
@@ -138,14 +142,15 @@ fn a_link_that_is_lost() {
 fn a_node_that_is_removed() {
     let mut answer = healthy();
     answer.status.nodes[2].state = NodeState::Down;
-    answer.status.links[2..].iter_mut().for_each(|link| (link.state, link.echoed_ms) = (LinkState::Silent, None));
+    answer.status.links[2..].iter_mut().for_each(|link| (link.state, link.echoed_ms) = (LinkState::Init, None));
+    answer.status.links[3].last_heard_ms = None;
     answer.status.removals.push(Removal { node: 3, incarnation: 7, safe_in_ms: 21_300 });
     answer.events.extend((0..60).map(|_| event(&kind::LINK_LOST, "before")));
     answer.events.push(event(&kind::NODE_REMOVED, "charlie was removed"));
     let state = state(answer);
     for (width, height) in SIZES {
         let lines = shown(&state, width, height);
-        has(&lines, "charlie down not at all not at all");
+        has(&lines, "charlie down not at all not yet");
         has(&lines, "charlie safe in 22 s");
         assert!(lines.last().unwrap().ends_with("1135 charlie was removed"), "{}", lines.join("\n"));
     }
@@ -155,11 +160,15 @@ fn a_node_that_is_removed() {
 fn a_node_that_does_not_answer_and_comes_back() {
     let mut state = State::default();
     has(&shown(&state, 80, 24), "waiting for the first answer");
+    let remedy = "is the node running? `systemctl status heartbeat-xdp` says so, and --socket names another";
+    state.update(Err(remedy.to_owned()));
+    let lines = shown(&state, 80, 24);
+    assert_eq!(lines[1..3].join(" "), format!("NO ANSWER: {remedy}"), "nothing is below, nothing is cut");
     state.update(Ok(healthy()));
     state.update(Err("is the node running?".to_owned()));
     for (width, height) in SIZES {
         let lines = shown(&state, width, height);
-        has(&lines, "NO ANSWER, below is old: is the");
+        has(&lines, "NO ANSWER, what is below is old: is the node running?");
         has(&lines, "bravo up both ways both ways");
     }
     state.update(Ok(healthy()));
@@ -186,6 +195,51 @@ fn what_does_not_fit_is_counted_and_what_is_broken_comes_first() {
     has(&lines, &format!("and {} more links", 34 - links));
     assert!(lines.iter().any(|line| line.ends_with("still there")), "{}", lines.join("\n"));
     for (width, height) in [(1, 1), (20, 3), (80, 8)] {
-        assert!(screen(&state, width, height).len() <= usize::from(height));
+        let lines = screen(&state, width, height);
+        assert!(lines.len() <= usize::from(height) && lines.iter().all(|line| line.width() <= usize::from(width)));
     }
+}
+
+#[test]
+fn eight_networks_and_many_nodes_fit_a_classic_terminal() {
+    let mut answer = healthy();
+    let (node, link) = (answer.status.nodes[1].clone(), answer.status.links[0].clone());
+    let names = ["private", "public", "third", "fourth", "fifth", "sixth", "seventh", "eighth"];
+    answer.status.networks = (1..)
+        .zip(names)
+        .map(|(id, name)| Network {
+            id,
+            name: name.to_owned(),
+            state: NetworkState::Up,
+            ..answer.status.networks[0].clone()
+        })
+        .collect();
+    for id in 4..=26 {
+        answer.status.nodes.push(crate::status::Node { id, name: format!("node{id}"), ..node.clone() });
+        answer.status.view.members.push(id);
+        let on = |network: &str| crate::status::Link { peer: id, network: network.to_owned(), ..link.clone() };
+        answer.status.links.extend(names.map(on));
+    }
+    answer.status.links.last_mut().unwrap().state = LinkState::Late;
+    let state = state(answer);
+    let lines = shown(&state, 80, 24);
+    has(&lines, "NODE STATE priva~ public third fourth fifth sixth seven~ eighth");
+    // Its last link is late: it comes right behind this node, whatever its number.
+    let place = |name: &str| lines.iter().position(|line| line.starts_with(name)).unwrap();
+    assert_eq!(place("node26 "), place("alpha ") + 1, "{}", lines.join("\n"));
+    assert!(lines[place("node26 ")].ends_with(" none"), "{}", lines.join("\n"));
+    has(&lines, "and 22 more nodes");
+    has(&lines, "bravo charlie node4 node5 and 21 more");
+    has(&shown(&state, 200, 50), "node26 up only to here");
+}
+
+#[test]
+fn the_text_of_an_event_is_whole_and_the_newest_stay() {
+    let mut answer = healthy();
+    let long = "The interface of node bravo on network private has failed: its adapter, cable or switch port.";
+    answer.events.extend((0..9).map(|_| event(&kind::INTERFACE_FAILED, long)));
+    let lines = shown(&state(answer), 80, 24);
+    let first = lines.iter().position(|line| line == "EVENTS").unwrap() + 1;
+    assert_eq!(lines[first..].iter().filter(|line| line.contains(" 1127 ")).count(), 4, "{}", lines.join("\n"));
+    assert_eq!(lines[first + 1], format!("{:18}adapter, cable or switch port.", ""));
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{FactKind, Why};
 use crate::{
     event::printable,
+    fit::wrapped,
     status::{Colour, painted},
 };
 
@@ -73,24 +74,4 @@ fn time_of_day(time: &str) -> String {
     let time = time.split_once('T').map_or(time, |(_, time)| time).trim_end_matches('Z');
     let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
     format!("{seconds}.{fraction:0<3.3}")
-}
-
-/// Broken at spaces, so that no line is longer; a word that is longer has its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().filter(|line| !line.is_empty());
-        match line {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) => lines.push(word.to_owned()),
-            None => {
-                lines.pop();
-                lines.push(word.to_owned());
-            }
-        }
-    }
-    lines
 }

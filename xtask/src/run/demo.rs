@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     Arguments,
-    table::{self, Below, Row, Size},
+    table::{self, Around, Row, Size},
 };
 
 /// Held while a demo runs: its names are fixed, so there can be one only.
@@ -77,7 +77,7 @@ fn watch(cluster: &mut Cluster, arguments: &Arguments, interrupt: &Interrupt, sc
         if up_after.is_none() && cluster.links_not_restored().is_empty() {
             up_after = Some(begin.elapsed());
             let seconds = begin.elapsed().as_secs_f64();
-            screen.announce(&format!("every link is up, {seconds:.1} s after the start; {}", engines(cluster)));
+            screen.announce(&format!("every link is up after {seconds:.1} s; {}", engines(cluster)));
         }
         screen.show(cluster)?;
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -100,7 +100,7 @@ fn engines(cluster: &Cluster) -> String {
             Ok(status) => {
                 let word = |pointer| status.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
                 let [mode, judge] = ["/dataplane/mode", "/dataplane/judge"].map(word);
-                format!("{mode} dataplane, judged by {judge}, {} sender", word("/sender/engine"))
+                format!("{mode} dataplane, {judge}, {} sender", word("/sender/engine"))
             }
             Err(error) => format!("{error:#}"),
         };
@@ -143,7 +143,8 @@ fn hints(cluster: &Cluster, program: &Path) -> Vec<String> {
     let pins = first.files().bpf_directory.display();
     vec![
         "look inside, as root from another terminal:".to_owned(),
-        format!("  {inside} {} --socket {} status", program.display(), first.files().socket().display()),
+        // Its socket is a file: not from inside the namespace, whose processes end with it.
+        format!("  {} --socket {} top", program.display(), first.files().socket().display()),
         format!("  bpftool map dump pinned {pins}/v*/LINKS"),
         format!("  {inside} ping 10.77.1.2"),
         format!("  tail -F {}", first.files().log().display()),
@@ -241,11 +242,11 @@ impl Screen {
         let rows: Vec<Row> = cluster.nodes().iter().flat_map(rows_of).collect();
         let text = match self.style {
             Style::Live => {
-                let below = Below { events: cluster.events().newest(NEWEST_EVENTS), hints: &self.hints };
-                let table = table::render(&rows, &below, Size::of_terminal());
-                format!("\x1b[H\x1b[J{}\n\n{table}", self.headline)
+                let events = cluster.events().newest(NEWEST_EVENTS);
+                let around = Around { headline: &self.headline, events, hints: &self.hints };
+                format!("\x1b[H\x1b[J{}", table::render(&rows, &around, Size::of_terminal()))
             }
-            Style::Json | Style::Lines => table::render(&rows, &Below::default(), Size::unlimited()),
+            Style::Json | Style::Lines => table::render(&rows, &Around::default(), Size::unlimited()),
         };
         print(&text)
     }

@@ -105,29 +105,40 @@ pub(super) fn event_line(event: &Event) -> String {
     format!("{time} {:<8} {:>5} {}", node_name(node), event.id(), event.text())
 }
 
-/// What stands below the table.
+/// What stands around the table.
 #[derive(Debug, Default)]
-pub(super) struct Below<'a> {
+pub(super) struct Around<'a> {
+    /// Something to know about the whole cluster; stands above.
+    pub(super) headline: &'a str,
     /// The newest events, oldest first.
     pub(super) events: Vec<Event>,
+    /// How to look inside: a title, then commands, the most useful one first.
     pub(super) hints: &'a [String],
 }
 
-/// The table, cut to the size: the hints give way first, then older events, then links that are up.
-pub(super) fn render(rows: &[Row], below: &Below<'_>, size: Size) -> String {
-    // The headline with its empty line, the header, and the line that the cursor stands on.
-    let room = size.rows.saturating_sub(4);
-    let part = |length: usize| if length == 0 { 0 } else { length + 1 };
-    // Hints are there to be copied: they wrap where other lines are cut.
+/// The table with what is around it, cut to the size: all hints but the first command give way first, then older events, then
+/// links that are up.
+pub(super) fn render(rows: &[Row], around: &Around<'_>, size: Size) -> String {
+    // The headline and the hints are there to be read whole and copied: the terminal wraps them where other lines are cut.
     let wrapped = |line: &String| line.len().div_ceil(size.columns).max(1);
-    let mut hints = below.hints;
-    let mut hints_room = part(hints.iter().map(wrapped).sum());
-    if rows.len() + part(below.events.len()) + hints_room > room {
-        (hints, hints_room) = (&[], 0);
-    }
-    let events_room = room.saturating_sub(rows.len() + hints_room + 1).max(EVENTS_AT_LEAST);
-    let events = &below.events[below.events.len().saturating_sub(events_room)..];
-    let rows_room = room.saturating_sub(part(events.len()) + hints_room).max(2);
+    let part = |length: usize| if length == 0 { 0 } else { length + 1 };
+    let headline = around.headline.to_owned();
+    let above = if headline.is_empty() { 0 } else { part(wrapped(&headline)) };
+    // The header, and the line that the cursor stands on.
+    let room = size.rows.saturating_sub(above + 2);
+    let length = |hints: &[String]| part(hints.iter().map(wrapped).sum());
+    let few = around.hints.get(..2).unwrap_or(around.hints);
+    let fits = |hints: &[String], events: usize| rows.len() + part(events) + length(hints) <= room;
+    let hints = if fits(around.hints, around.events.len()) {
+        around.hints
+    } else if fits(few, EVENTS_AT_LEAST) {
+        few
+    } else {
+        &[]
+    };
+    let events_room = room.saturating_sub(rows.len() + length(hints) + 1).max(EVENTS_AT_LEAST);
+    let events = &around.events[around.events.len().saturating_sub(events_room)..];
+    let rows_room = room.saturating_sub(part(events.len()) + length(hints)).max(2);
 
     let mut lines = vec![HEADER.to_owned()];
     lines.extend(link_lines(rows, rows_room));
@@ -135,14 +146,24 @@ pub(super) fn render(rows: &[Row], below: &Below<'_>, size: Size) -> String {
         lines.push(String::new());
         lines.extend(events.iter().map(event_line));
     }
-    let cut = |line: &String| line.chars().take(size.columns).collect::<String>();
-    let mut lines: Vec<String> = lines.iter().map(cut).collect();
+    let mut lines: Vec<String> = lines.iter().map(|line| cut(line, size.columns)).collect();
+    if !headline.is_empty() {
+        lines.splice(..0, [headline, String::new()]);
+    }
     if !hints.is_empty() {
         lines.push(String::new());
         lines.extend(hints.iter().cloned());
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// With a `~` in place of the last character, where the line is longer.
+fn cut(line: &str, columns: usize) -> String {
+    if line.chars().count() <= columns {
+        return line.to_owned();
+    }
+    line.chars().take(columns.saturating_sub(1)).chain(['~']).collect()
 }
 
 fn link_lines(rows: &[Row], room: usize) -> Vec<String> {
@@ -172,7 +193,7 @@ mod tests {
 
     #[test]
     fn columns_stand_below_their_header_and_fit_a_classic_terminal() {
-        let table = render(&links("up"), &Below::default(), Size { columns: 80, rows: 24 });
+        let table = render(&links("up"), &Around::default(), Size { columns: 80, rows: 24 });
         let expected = "\
 node     peer     network  state   received   lost  heard ms  jitter us  rtt us
 alpha    bravo    private  up           100      0       0.4          -      81
@@ -185,33 +206,39 @@ alpha    bravo    private  up           100      0       0.4          -      81
     fn what_is_not_up_is_shown_first_where_not_all_fits() {
         let mut rows: Vec<Row> = (0..30).flat_map(|_| links("up")).collect();
         rows.extend(links("late"));
-        let table = render(&rows, &Below::default(), Size { columns: 80, rows: 10 });
+        let table = render(&rows, &Around::default(), Size { columns: 80, rows: 10 });
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].contains(" late "), "{table}");
-        assert_eq!(lines.last(), Some(&"... and 26 more, 0 of them not up"));
+        assert_eq!(lines.last(), Some(&"... and 24 more, 0 of them not up"));
         assert!(lines.len() <= 10, "{table}");
     }
 
     #[test]
     fn hints_and_older_events_give_way_to_links() {
         let rows: Vec<Row> = (0..12).flat_map(|_| links("up")).collect();
-        let line = json!({"id": 1122, "node": 1, "mono_ns": 1, "text": "news"});
+        let line = json!({"id": 1122, "node": 1, "mono_ns": 1, "text": "news ".repeat(30)});
         let events: Vec<Event> = (0..8).map(|_| Event::from_value(line.clone()).unwrap()).collect();
-        let below = Below { events, hints: &["hint".to_owned()] };
-        let shown = |rows_of_screen| {
-            let table = render(&rows, &below, Size { columns: 80, rows: rows_of_screen });
-            assert!(table.lines().count() + 3 <= rows_of_screen, "{table}");
-            ["bravo", "news", "hint"].map(|word| table.matches(word).count())
+        let hints = ["hint: look", "hint: first", "hint: second", "hint: third"].map(str::to_owned);
+        let headline = "every link is up ".repeat(6);
+        let around = Around { headline: headline.trim_end(), events, hints: &hints };
+        let shown = |rows_of_screen: usize| {
+            let table = render(&rows, &around, Size { columns: 80, rows: rows_of_screen });
+            let lines = table.lines().map(|line| line.len().div_ceil(80).max(1)).sum::<usize>();
+            assert!(lines < rows_of_screen, "the cursor stands below: {table}");
+            assert!(table.starts_with(headline.trim_end()), "{table}");
+            assert!(table.lines().filter(|line| line.contains("news")).all(|line| line.ends_with('~')), "{table}");
+            let count = |word| table.lines().filter(|line| line.contains(word)).count();
+            ["bravo", "news", "hint"].map(count)
         };
-        assert_eq!(shown(40), [12, 8, 1]);
-        assert_eq!(shown(24), [12, 7, 0]);
-        assert_eq!(shown(16), [7, 3, 0]);
+        assert_eq!(shown(40), [12, 8, 4]);
+        assert_eq!(shown(24), [12, 3, 2]);
+        assert_eq!(shown(16), [6, 3, 0]);
     }
 
     #[test]
     fn a_node_that_does_not_answer_says_so() {
         let row = Row::without_answer(3, &anyhow::anyhow!("nobody listens"));
-        let table = render(&[row], &Below::default(), Size::unlimited());
+        let table = render(&[row], &Around::default(), Size::unlimited());
         assert!(table.contains("charlie  no answer: nobody listens"), "{table}");
     }
 }
