@@ -51,9 +51,14 @@ impl Terminal {
 
     /// Reads what the program draws until these words are shown.
     pub(crate) fn wait_for(&mut self, words: &str) {
+        self.wait_until(words, |shown| shown.contains(words));
+    }
+
+    /// Reads what the program draws until it is as wanted; in between, half of a picture may be there.
+    pub(crate) fn wait_until(&mut self, what: &str, is_there: impl Fn(&str) -> bool) {
         let end = Instant::now() + PATIENCE;
-        while !self.shown().contains(words) {
-            assert!(Instant::now() < end, "`{words}` is not in\n{}", self.shown());
+        while !is_there(&self.shown()) {
+            assert!(Instant::now() < end, "not there: {what}\n{}", self.shown());
             self.look();
         }
     }
