@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agreement;
+mod buffers;
 mod bystanders;
 mod carrier;
 mod clients;
