@@ -28,7 +28,7 @@ use super::{
     verdicts::Verdicts,
     witness::{Plain, Witness},
 };
-use crate::{detect::round::wait_for_view, distribution::Distribution, probe::Probe, removal::Removal};
+use crate::{detect::round::wait_for_view, distribution::Distribution, probe::Probe};
 
 /// 9011: a controller has started.
 const CONTROLLER_STARTED: u64 = 9011;
@@ -45,7 +45,7 @@ const FAULTS: u32 = 10;
 /// For the removal and the view; a bound for failures under load, not a measure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same for nodes without a guard, which may never get there.
-const DEMOTED_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const DEMOTED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -119,10 +119,7 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let removals = match plan.demotion {
         None => departures::cut_off(&cluster, plan).with_context(|| format!("on rung {}", rung.name()))?,
         // Nodes without a guard may have stopped, and then nobody is there to remove anybody.
-        Some(_) => {
-            let removal = Removal::cut_off(&cluster, plan.nodes, plan.silent_ns(), DEMOTED_PATIENCE);
-            removal.into_iter().collect()
-        }
+        Some(_) => departures::cut_off_while_it_works(&cluster, plan),
     };
     let kill_told_ns = match (rung, plan.demotion) {
         (Rung::Stress | Rung::Bursts, None) => {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use heartbeat_tests::{cluster::Cluster, events::Event};
 use heartbeat_user::clock;
 
-use super::climb::{PATIENCE, Plan, forget_removals};
+use super::climb::{DEMOTED_PATIENCE, PATIENCE, Plan, forget_removals};
 use crate::{
     detect::round::wait_for_view,
     removal::{NODE_REMOVED, Removal},
@@ -20,11 +20,24 @@ pub(super) fn cut_off(cluster: &Cluster, plan: &Plan) -> Result<Vec<Removal>> {
     let mut removals = Vec::new();
     for round in 0..plan.removals {
         if round > 0 {
-            rejoin(cluster, plan)?;
+            rejoin(cluster, plan, PATIENCE)?;
         }
         removals.push(Removal::cut_off(cluster, plan.nodes, plan.silent_ns(), PATIENCE)?);
     }
     Ok(removals)
+}
+
+/// The same with a guard taken away, until it is not removed, or does not come back.
+pub(super) fn cut_off_while_it_works(cluster: &Cluster, plan: &Plan) -> Vec<Removal> {
+    let mut removals = Vec::new();
+    for round in 0..plan.removals {
+        if round > 0 && rejoin(cluster, plan, DEMOTED_PATIENCE).is_err() {
+            break;
+        }
+        let Ok(removal) = Removal::cut_off(cluster, plan.nodes, plan.silent_ns(), DEMOTED_PATIENCE) else { break };
+        removals.push(removal);
+    }
+    removals
 }
 
 /// Kills the highest node's controller for good; from there to the last survivor's 1135. A kernel that beats on counts as a
@@ -33,7 +46,7 @@ pub(super) fn cut_off(cluster: &Cluster, plan: &Plan) -> Result<Vec<Removal>> {
 /// # Errors
 /// When it does not come back from being cut off, or is not removed.
 pub(super) fn kill(cluster: &mut Cluster, plan: &Plan) -> Result<Duration> {
-    rejoin(cluster, plan)?;
+    rejoin(cluster, plan, PATIENCE)?;
     let place = cluster.events().len();
     let killed_ns = clock::monotonic_ns();
     cluster.node_mut(plan.nodes).kill()?;
@@ -47,10 +60,10 @@ pub(super) fn kill(cluster: &mut Cluster, plan: &Plan) -> Result<Duration> {
     Ok(Duration::from_nanos(last_ns.saturating_sub(killed_ns)))
 }
 
-fn rejoin(cluster: &Cluster, plan: &Plan) -> Result<()> {
+fn rejoin(cluster: &Cluster, plan: &Plan, patience: Duration) -> Result<()> {
     for network in cluster.topology().network_ids() {
         cluster.topology().heal_all(network)?;
     }
     forget_removals(cluster, plan.nodes);
-    wait_for_view(cluster, PATIENCE)
+    wait_for_view(cluster, patience)
 }
