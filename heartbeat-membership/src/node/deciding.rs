@@ -37,7 +37,7 @@ impl Node {
         let patient = now.mono_ns < regroup.began_ns.saturating_add(self.patience_ns(membership));
         let witness = patient && membership.witness_attainable(local, membership.view_number());
         let graph = self.graph(membership);
-        let component = graph.component(local);
+        let component = self.component(membership);
         let quorate = |set: &NodeSet, witness: bool| match &membership.view {
             Some(view) => membership.electorate.quorum(&set.and(&view.set()), witness).holds(),
             None if self.breaks(Mutation::TieBreakerForms) => membership.votes.quorum(set, witness).holds(),

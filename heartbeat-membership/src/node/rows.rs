@@ -222,7 +222,7 @@ impl Node {
     /// Everyone has reported who is heard by anyone who has.
     pub(super) fn rows_complete(&self, membership: &Membership) -> bool {
         let regroup = &membership.regroup;
-        let candidates = self.candidates().without(&regroup.excluded).without(&membership.left);
+        let candidates = self.remaining(membership);
         if !regroup.reporters.contains(self.config.local) {
             return false;
         }
@@ -237,26 +237,21 @@ impl Node {
 
     /// Who decides: the lowest id among those that are joined to this node by pairs that hear each other.
     pub(super) fn decider(&self, membership: &Membership) -> Option<NodeId> {
-        let component = self.component(membership);
-        match &membership.view {
-            Some(view) => component.and(&view.set()).first(),
-            None => component.first(),
-        }
+        decider_among(membership, &self.component(membership))
     }
 
     /// Whether this node decides.
     pub(super) fn decides(&mut self) -> bool {
         let component = self.known_component();
         let Some(membership) = &self.membership else { return false };
-        let among = if membership.view.is_some() { component.and(&membership.members()) } else { component };
-        among.first() == Some(self.config.local)
+        decider_among(membership, &component) == Some(self.config.local)
     }
 
     /// [`Self::component`], found anew when something has changed that it follows from.
     pub(super) fn known_component(&mut self) -> NodeSet {
         let Some(membership) = &self.membership else { return NodeSet::EMPTY };
         let regroup = &membership.regroup;
-        let candidates = self.candidates().without(&regroup.excluded).without(&membership.left);
+        let candidates = self.remaining(membership);
         let basis = Basis { sequence: regroup.sequence, rows_version: regroup.rows_version, candidates };
         if let Some((known, component)) = &self.component_known
             && *known == basis
@@ -270,7 +265,7 @@ impl Node {
     }
 
     pub(super) fn graph(&self, membership: &Membership) -> Graph {
-        let candidates = self.candidates().without(&membership.regroup.excluded).without(&membership.left);
+        let candidates = self.remaining(membership);
         let rows = membership.regroup.rows.iter().filter(|(id, _)| candidates.contains(**id));
         let rows = rows.map(|(id, row)| (*id, row.and(&candidates))).collect();
         Graph::from_rows(&rows).with_condition(&membership.regroup.weak)
@@ -278,7 +273,17 @@ impl Node {
 
     pub(super) fn component(&self, membership: &Membership) -> NodeSet {
         let regroup = &membership.regroup;
-        let everyone = self.candidates().without(&regroup.excluded).without(&membership.left).and(&regroup.reporters);
+        let everyone = self.remaining(membership).and(&regroup.reporters);
         component(&regroup.rows, &everyone, self.config.local)
     }
+
+    /// Candidates that are neither left out at a limit nor about to leave.
+    fn remaining(&self, membership: &Membership) -> NodeSet {
+        self.candidates().without(&membership.regroup.excluded).without(&membership.left)
+    }
+}
+
+/// Only members decide where there is a view.
+fn decider_among(membership: &Membership, component: &NodeSet) -> Option<NodeId> {
+    if membership.view.is_some() { component.and(&membership.members()).first() } else { component.first() }
 }
