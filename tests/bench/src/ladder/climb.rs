@@ -45,7 +45,7 @@ const FAULTS: u32 = 10;
 /// For the removal and the view; a bound for failures under load, not a measure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same for nodes without a guard, which may never get there.
-pub(super) const DEMOTED_PATIENCE: Duration = Duration::from_secs(5);
+const DEMOTED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -116,29 +116,20 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let counts = |place: &usize| !removed_rightly.iter().any(|range| range.contains(place));
     let events: Vec<_> = events.into_iter().filter(|(place, _)| counts(place)).map(|(_, event)| event).collect();
     let measured = Measured::of(&cluster)?;
-    let removals = match plan.demotion {
-        None => departures::cut_off(&cluster, plan).with_context(|| format!("on rung {}", rung.name()))?,
+    let on_rung = || format!("on rung {}", rung.name());
+    let mut removals = Vec::new();
+    match plan.demotion {
+        None => departures::cut_off(&cluster, plan, PATIENCE, &mut removals).with_context(on_rung)?,
         // Nodes without a guard may have stopped, and then nobody is there to remove anybody.
-        Some(_) => departures::cut_off_while_it_works(&cluster, plan),
-    };
-    let kill_told_ns = match (rung, plan.demotion) {
-        (Rung::Stress | Rung::Bursts, None) => {
-            let told = departures::kill(&mut cluster, plan).with_context(|| format!("on rung {}", rung.name()))?;
-            Some(u64::try_from(told.as_nanos())?)
+        Some(_) => {
+            let _stuck = departures::cut_off(&cluster, plan, DEMOTED_PATIENCE, &mut removals);
         }
-        (
-            Rung::Idle
-            | Rung::Stress
-            | Rung::Bursts
-            | Rung::Hog
-            | Rung::Garbage
-            | Rung::Flood
-            | Rung::Stopped
-            | Rung::Killed
-            | Rung::Held
-            | Rung::Stutter,
-            _,
-        ) => None,
+    }
+    let kill_told_ns = if matches!(rung, Rung::Stress | Rung::Bursts) && plan.demotion.is_none() {
+        let told = departures::kill(&mut cluster, plan).with_context(on_rung)?;
+        Some(u64::try_from(told.as_nanos())?)
+    } else {
+        None
     };
     witness.frames_refused = refused(&cluster)?.saturating_sub(refused_before);
     load.stop(&mut witness)?;

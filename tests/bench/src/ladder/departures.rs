@@ -6,38 +6,25 @@ use anyhow::Result;
 use heartbeat_tests::{cluster::Cluster, events::Event};
 use heartbeat_user::clock;
 
-use super::climb::{DEMOTED_PATIENCE, PATIENCE, Plan, forget_removals};
+use super::climb::{PATIENCE, Plan, forget_removals};
 use crate::{
     detect::round::wait_for_view,
     removal::{NODE_REMOVED, Removal},
 };
 
 /// Cuts the highest node off, again and again as the plan says; it is in again between two times, and not after the last.
+/// `removals` gets those that came about, also where this fails.
 ///
 /// # Errors
-/// When it is not removed, or does not come back.
-pub(super) fn cut_off(cluster: &Cluster, plan: &Plan) -> Result<Vec<Removal>> {
-    let mut removals = Vec::new();
+/// When it is not removed, or does not come back, each within `patience`.
+pub(super) fn cut_off(cluster: &Cluster, plan: &Plan, patience: Duration, removals: &mut Vec<Removal>) -> Result<()> {
     for round in 0..plan.removals {
         if round > 0 {
-            rejoin(cluster, plan, PATIENCE)?;
+            rejoin(cluster, plan, patience)?;
         }
-        removals.push(Removal::cut_off(cluster, plan.nodes, plan.silent_ns(), PATIENCE)?);
+        removals.push(Removal::cut_off(cluster, plan.nodes, plan.silent_ns(), patience)?);
     }
-    Ok(removals)
-}
-
-/// The same with a guard taken away, until it is not removed, or does not come back.
-pub(super) fn cut_off_while_it_works(cluster: &Cluster, plan: &Plan) -> Vec<Removal> {
-    let mut removals = Vec::new();
-    for round in 0..plan.removals {
-        if round > 0 && rejoin(cluster, plan, DEMOTED_PATIENCE).is_err() {
-            break;
-        }
-        let Ok(removal) = Removal::cut_off(cluster, plan.nodes, plan.silent_ns(), DEMOTED_PATIENCE) else { break };
-        removals.push(removal);
-    }
-    removals
+    Ok(())
 }
 
 /// Kills the highest node's controller for good; from there to the last survivor's 1135. A kernel that beats on counts as a
