@@ -128,7 +128,7 @@ impl Timing {
         u64::from(self.lost_after).saturating_mul(self.interval_ns).saturating_add(self.slack_ns())
     }
 
-    /// Pause between two hellos to a peer that has not proved its incarnation.
+    /// Pause between the first two hellos to a peer that has not proved its incarnation; it grows to a second.
     #[must_use]
     pub fn hello_repeat_ns(&self) -> u64 {
         self.interval_ns.clamp(20 * MILLISECOND_NS, SECOND_NS)

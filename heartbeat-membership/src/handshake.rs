@@ -13,14 +13,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Incarnation;
 use crate::nonce::{Nonce, Nonces};
+use crate::time::SECOND_NS;
 
 /// A challenge is replaced when it is this many hello periods old, and answers count until it is twice that: an answer
 /// that was held back for longer describes a window that the sender may have left far behind.
 const CHALLENGE_PERIODS: u64 = 8;
 
+/// An absent peer is called ever more seldom, down to once in this time: it calls itself when it comes, and is called at once
+/// when it is heard.
+const SELDOM_NS: u64 = SECOND_NS;
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Handshake {
     repeat_ns: u64,
+    /// Pause after the next hello: `repeat_ns` at first, twice as long after each that nobody answers.
+    pause_ns: u64,
+    /// When the last hello went out.
+    called_ns: u64,
     /// Highest incarnation that ever proved itself.
     highest: u64,
     /// The incarnation that is accepted.
@@ -62,6 +71,8 @@ impl Handshake {
     pub(crate) fn new(now_ns: u64, repeat_ns: u64) -> Self {
         Self {
             repeat_ns,
+            pause_ns: repeat_ns,
+            called_ns: 0,
             highest: 0,
             accepted: None,
             departed: 0,
@@ -81,6 +92,7 @@ impl Handshake {
 
     pub(crate) fn set_repeat_ns(&mut self, repeat_ns: u64) {
         self.repeat_ns = repeat_ns;
+        self.pause_ns = repeat_ns;
     }
 
     pub(crate) fn accepted(&self) -> Option<Incarnation> {
@@ -99,20 +111,33 @@ impl Handshake {
         self.calling
     }
 
-    /// Takes the due hello; the next one is a period later.
+    /// Takes the due hello, and sets the time of the next one.
     pub(crate) fn take_hello(&mut self, now_ns: u64) -> bool {
         match self.calling {
             Some(due) if due <= now_ns => {
-                self.calling = Some(now_ns.saturating_add(self.repeat_ns));
+                self.called_ns = now_ns;
+                self.calling = Some(now_ns.saturating_add(self.pause_ns));
+                self.pause_ns = self.pause_ns.saturating_mul(2).min(SELDOM_NS.max(self.repeat_ns));
                 true
             }
             Some(_) | None => false,
         }
     }
 
-    /// Calls the peer again, at once, until it answers.
-    pub(crate) fn call(&mut self, now_ns: u64) {
-        self.calling = Some(now_ns);
+    /// Calls the peer again, from this time on, until it answers.
+    pub(crate) fn call(&mut self, from_ns: u64) {
+        self.calling = Some(from_ns);
+        self.pause_ns = self.repeat_ns;
+    }
+
+    /// The peer was heard with an incarnation that it has not proved: it is called as if for the first time.
+    /// Recordings sent again make that no more frequent than an unanswered call is at first.
+    pub(crate) fn call_who_is_heard(&mut self, now_ns: u64) {
+        let due_ns = match self.calling {
+            Some(due_ns) => due_ns.min(self.called_ns.saturating_add(self.repeat_ns).max(now_ns)),
+            None => now_ns,
+        };
+        self.call(due_ns);
     }
 
     /// The outstanding challenge, drawn anew when there is none or it is old.
@@ -203,7 +228,7 @@ impl Handshake {
         self.forget_challenges();
         let was = self.accepted.take().is_some();
         if was || self.departed < self.highest || self.highest == 0 {
-            self.calling = Some(now_ns);
+            self.call(now_ns);
         }
         was
     }
@@ -317,6 +342,8 @@ mod tests {
         assert!(handshake.take_hello(0));
         assert!(!handshake.take_hello(REPEAT - 1));
         assert!(handshake.take_hello(REPEAT));
+        assert!(!handshake.take_hello(3 * REPEAT - 1), "whoever does not answer is called ever more seldom");
+        assert!(handshake.take_hello(3 * REPEAT));
         handshake.prove(Incarnation(3));
         assert_eq!(handshake.next_hello_ns(), None);
         handshake.call(500);
@@ -324,5 +351,23 @@ mod tests {
         handshake.depart();
         assert_eq!(handshake.next_hello_ns(), None);
         assert!(handshake.has_left());
+    }
+
+    #[test]
+    fn an_absent_peer_is_called_once_a_second_and_at_once_when_it_is_heard() {
+        let (mut handshake, _) = handshake();
+        let mut hellos = 0;
+        let mut now_ns = 0;
+        while now_ns < 60 * SELDOM_NS {
+            now_ns = handshake.next_hello_ns().expect("it is called for ever");
+            hellos += u32::from(handshake.take_hello(now_ns));
+        }
+        assert!((60..100).contains(&hellos), "{hellos}");
+        handshake.call_who_is_heard(now_ns + 1);
+        assert_eq!(handshake.next_hello_ns(), Some(now_ns + REPEAT), "not sooner after the last call than at first");
+        handshake.call_who_is_heard(now_ns + 5 * REPEAT);
+        assert_eq!(handshake.next_hello_ns(), Some(now_ns + REPEAT), "what is due stays due");
+        assert!(handshake.take_hello(now_ns + 5 * REPEAT));
+        assert_eq!(handshake.next_hello_ns(), Some(now_ns + 6 * REPEAT), "and it begins anew");
     }
 }

@@ -298,6 +298,7 @@ impl Loop {
 
     fn run(mut self, epoll: &Epoll, timer: &TimerFd) -> Dataplane {
         let mut ready = [EpollEvent::empty(); 16];
+        self.recall_arrivals();
         while !self.stopping {
             self.pass();
             self.arm(timer);

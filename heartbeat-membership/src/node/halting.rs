@@ -78,8 +78,14 @@ impl Node {
             return Err(Refusal::NoMembership);
         }
         let poison = Poison::decode(&message.body).map_err(|_| Refusal::Malformed)?;
-        if poison.incarnation != self.incarnation && !self.breaks(Mutation::AnyPoison) {
-            return Err(Refusal::OtherIncarnation);
+        if !self.breaks(Mutation::AnyPoison) {
+            if poison.incarnation != self.incarnation {
+                return Err(Refusal::OtherIncarnation);
+            }
+            // Views do not go backwards: whoever is still in an older one does not know of the join that this node has installed.
+            if poison.view.number < self.view_number() {
+                return Err(Refusal::OtherView);
+            }
         }
         self.halt(now, HaltReason::Poisoned);
         Ok(())

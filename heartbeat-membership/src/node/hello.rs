@@ -134,8 +134,8 @@ impl Node {
             self.poison(now, id, incarnation);
             return;
         }
-        if incarnation.0 != peer.handshake.highest() && peer.handshake.next_hello_ns().is_none() {
-            peer.handshake.call(now.mono_ns);
+        if incarnation.0 != peer.handshake.highest() || peer.handshake.next_hello_ns().is_some() {
+            peer.handshake.call_who_is_heard(now.mono_ns);
         }
     }
 

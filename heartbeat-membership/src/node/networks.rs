@@ -23,6 +23,9 @@ use crate::time::Now;
 
 /// Reports and states are repeated after this many intervals: nobody acknowledges them.
 const REPEAT_INTERVALS: u64 = 4;
+/// And not before this, however short the interval is: what changes is told at once, a lost message only makes what is shown
+/// late, and each repetition wakes every member.
+const REPEAT_MIN_NS: u64 = 250_000_000;
 
 /// While a node hears nobody on a network, hosts outside are asked again after this many intervals.
 const OUTSIDE_INTERVALS: u64 = 5;
@@ -119,7 +122,7 @@ impl Node {
             networks.judged = false;
         }
         if changed || networks.next_report_ns <= now.mono_ns {
-            networks.next_report_ns = now.mono_ns.saturating_add(REPEAT_INTERVALS * interval_ns);
+            networks.next_report_ns = now.mono_ns.saturating_add(repeat_ns(interval_ns));
             let body = networks.reports.get(&local).map(|report| report.encode(membership.mask_bytes));
             if let (Some(leader), Some(body)) = (leader.filter(|leader| *leader != local), body) {
                 self.send_counting(leader, Kind::Connectivity, &body);
@@ -272,7 +275,7 @@ impl Node {
         let version = self.next_version();
         let Some(membership) = &mut self.membership else { return };
         let networks = &mut membership.networks;
-        networks.next_states_ns = now.mono_ns.saturating_add(REPEAT_INTERVALS * interval_ns);
+        networks.next_states_ns = now.mono_ns.saturating_add(repeat_ns(interval_ns));
         let (view, mask_bytes) = (membership.view.as_ref().map_or(0, |view| view.id.number), membership.mask_bytes);
         // Three masks a network: what does not fit one datagram goes into the next.
         let at_once = (MAX_BODY.saturating_sub(24) / (2 + 3 * mask_bytes)).max(1);
@@ -386,4 +389,9 @@ impl Node {
         let broken = self.membership.as_ref().and_then(|membership| membership.networks.broken.get(&network));
         (row, broken.copied().unwrap_or(false))
     }
+}
+
+/// Time between two repetitions of a report.
+fn repeat_ns(interval_ns: u64) -> u64 {
+    REPEAT_INTERVALS.saturating_mul(interval_ns).max(REPEAT_MIN_NS)
 }

@@ -11,6 +11,8 @@
 
 use std::collections::BTreeMap;
 
+use heartbeat_common::records::Arrival;
+
 /// Differences kept for each link: the smallest of them has hardly any delay in it. After as many heartbeats a link that has
 /// fallen alone is taken as it is: its peer's clock is another one now.
 const REMEMBERED: usize = 16;
@@ -75,6 +77,20 @@ impl ClockWatch {
             links: BTreeMap::new(),
             is_news: false,
             falls: Vec::new(),
+        }
+    }
+
+    /// Other times from now on; what is known of the clocks stays true.
+    pub(super) fn set_timing(&mut self, interval_ns: u64, slack_ns: u64) {
+        self.interval_ns = i128::from(interval_ns);
+        self.slack_ns = i128::from(slack_ns);
+    }
+
+    /// Takes what arrived on a link before this controller was there, oldest first: a clock that stood still while no
+    /// controller looked is noticed by the next one.
+    pub(super) fn recall(&mut self, index: u32, incarnation: u64, arrivals: &[Arrival]) {
+        for arrival in arrivals {
+            self.observe(index, incarnation, arrival.stamp_ns, arrival.sent_ns);
         }
     }
 
@@ -173,6 +189,22 @@ mod tests {
         assert!((4_990..=5_010).contains(&length), "{length}");
         watch.observe(2, 1, 19_502, 124_500);
         assert_eq!(watch.stood_still(), None, "told once");
+    }
+
+    #[test]
+    fn a_stop_that_the_controller_before_did_not_live_to_see_is_told_by_the_next() {
+        for (stood, told) in [(0, None), (5_000, Some(5_000))] {
+            let mut watch = ClockWatch::new(INTERVAL, SLACK);
+            for index in 0..3 {
+                let arrivals = (0..64).map(|step| {
+                    let sent_ns = 10_000 + step * INTERVAL;
+                    let stamp_ns = if step < 60 { sent_ns } else { sent_ns - stood };
+                    Arrival { stamp_ns, sent_ns, sequence: step }
+                });
+                watch.recall(index, 1, &arrivals.collect::<Vec<_>>());
+            }
+            assert_eq!(watch.stood_still(), told);
+        }
     }
 
     #[test]

@@ -28,6 +28,21 @@ pub(super) struct Reading {
 }
 
 impl Loop {
+    /// Takes over what is known of the peers' clocks from the controller before, if one was here: the kernel remembers.
+    pub(super) fn recall_arrivals(&mut self) {
+        let memory = &self.dataplane.memory;
+        for (node, incarnation) in &self.accepted {
+            for network in 1..=ids::MAX_NETWORK {
+                let index = ids::link_index(*node, network);
+                let since_ns = memory.peers.read(index).map_or(u64::MAX, |peer| peer.since_ns);
+                let mut arrivals = memory.past_arrivals(index);
+                // What came before is of an earlier incarnation, which had another clock.
+                arrivals.retain(|arrival| arrival.stamp_ns >= since_ns);
+                self.clock_watch.recall(index, *incarnation, &arrivals);
+            }
+        }
+    }
+
     /// Feeds what only the link records tell: new echoes, controllers that are frozen, a clock of ours that stood still.
     pub(super) fn feed_link_records(&mut self) {
         // What the core does in return may change who is accepted; the places that are iterated over here stay.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use heartbeat_common::records::TimingRecord;
 use heartbeat_membership::{ConfigDigest, Input, MembershipInput, Staged};
 
-use super::{Loop, clock_watch::ClockWatch, hang_watch::HangWatch, queue::Report, watch::JudgeWatch};
+use super::{Loop, hang_watch::HangWatch, queue::Report, watch::JudgeWatch};
 use crate::{
     clock,
     reload::{Keyring, SharedPart},
@@ -102,7 +102,7 @@ impl Loop {
         self.set_period(meanwhile.interval_ns, meanwhile.slack_ns);
         self.watch = JudgeWatch::new(before.interval_ns.max(after.interval_ns), meanwhile.slack_ns);
         self.hang_watch = HangWatch::new(timing.hang_timeout_ns);
-        self.clock_watch = ClockWatch::new(timing.interval_ns, meanwhile.slack_ns);
+        self.clock_watch.set_timing(timing.interval_ns, meanwhile.slack_ns);
         if let Some(lanes) = shared.lanes.take() {
             // One that does not fit waits for nothing: the sender takes changes at once.
             let _sent = staging.sender.push(lanes);

@@ -29,7 +29,7 @@ fn mixed_faults_break_no_invariant() {
 }
 
 /// Seeds and sizes of longer campaigns that found something once.
-const FOUND: [(u64, u16); 5] = [
+const FOUND: [(u64, u16); 7] = [
     // Three controllers that hang one after the other: each survivor started the regroup over for each of them.
     (25_261, 5),
     // A machine that was stunned woke after the controllers of two survivors had been restarted: they had forgotten that it
@@ -42,6 +42,11 @@ const FOUND: [(u64, u16); 5] = [
     // the crash.
     (20_006_005, 5),
     (8_008_099, 5),
+    // A member that missed the installation of a joining node's view, and did not hear that node, told it that it was removed.
+    (60_004_790, 5),
+    // A machine woke after a stun, and its controller was killed before it could notice: the simulated machine had noticed
+    // all the same.
+    (62_005_340, 5),
 ];
 
 #[test]

@@ -109,6 +109,9 @@ impl World {
             for input in standing {
                 self.feed(index, input);
             }
+            if let Some((length_ns, _)) = self.machines[index].unaware {
+                self.notice_stun(index, length_ns);
+            }
             return;
         }
         // Without its disk a node falls back on its clock, which may be behind but is never twice the same.
@@ -155,11 +158,12 @@ impl World {
         }
     }
 
-    /// A driver that is not frozen tells its core that the clock stood, once something fresh has arrived.
+    /// A driver that runs, or the next one that is started on what stayed, tells its core that the clock stood once
+    /// something fresh has arrived.
     pub(super) fn notice_stun(&mut self, index: usize, length_ns: u64) {
         let true_ns = self.true_ns;
         let machine = &mut self.machines[index];
-        if machine.fresh && machine.frozen_until_ns <= true_ns {
+        if machine.fresh && machine.core.is_some() && machine.frozen_until_ns <= true_ns {
             machine.fresh = false;
             machine.unaware = None;
             // Before the echoes that have come since, as in the reactor.
