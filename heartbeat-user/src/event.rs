@@ -110,11 +110,17 @@ impl Event {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The event as a line of the cluster log, `PID.TID::YYYY/MM/DD-HH:MM:SS.mmm LEVEL [TAG] text`, without the newline.
+    /// The event as a line of the cluster log, `PID.TID::YYYY/MM/DD-HH:MM:SS.mmm LEVEL [TAG] text`, without the newline, told by
+    /// this thread.
     ///
     /// Times are UTC, process and thread hexadecimal, as readers of such logs expect.
     #[must_use]
-    pub fn cluster_log_line(&self, process: u32, thread: u32) -> String {
+    pub fn cluster_log_line(&self) -> String {
+        let thread = u32::try_from(nix::unistd::gettid().as_raw()).unwrap_or(0);
+        self.cluster_log_line_of(std::process::id(), thread)
+    }
+
+    fn cluster_log_line_of(&self, process: u32, thread: u32) -> String {
         let tag = kind::kind(self.id).map_or("CORE", |kind| kind.tag);
         format!(
             "{process:08x}.{thread:08x}::{} {:<5} [{tag}] {} ({})",
@@ -158,7 +164,7 @@ mod tests {
         let mut event: Event = serde_json::from_str(EXAMPLE).unwrap();
         event.text = "node charlie\nwas removed".to_owned();
         assert_eq!(
-            event.cluster_log_line(0xe3c, 0x1a2c),
+            event.cluster_log_line_of(0xe3c, 0x1a2c),
             "00000e3c.00001a2c::2026/11/23-02:00:00.123 ERR   [NM] node charlie was removed (1135)"
         );
     }

@@ -14,6 +14,7 @@ mod fit;
 pub mod history;
 pub mod incarnation;
 mod interface_request;
+mod journal;
 pub mod keys;
 pub mod metrics;
 pub mod metronome;

@@ -2,11 +2,18 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
+    layer::SubscriberExt as _,
+    reload,
+    util::SubscriberInitExt as _,
+};
 
 use super::RunArgs;
 use crate::config::{Config, LogLevel};
 use crate::daemon::{self, RunOptions};
+use crate::journal;
 use crate::reload::LogControl;
 
 pub(super) const HELP: &str = "\
@@ -33,7 +40,8 @@ pub(super) fn run(args: &RunArgs, verbosity: u8) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// To standard error, which systemd hands to the journal. `RUST_LOG` overrides both the verbosity and the configuration.
+/// To the journal where systemd has connected it, else to standard error. `RUST_LOG` overrides both the verbosity and the
+/// configuration; events are always told.
 fn start_logging(verbosity: u8) -> LogControl {
     let level = match verbosity {
         0 => "info",
@@ -42,19 +50,29 @@ fn start_logging(verbosity: u8) -> LogControl {
     };
     let fixed = EnvFilter::try_from_default_env().ok();
     let is_fixed = fixed.is_some();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(fixed.unwrap_or_else(|| EnvFilter::new(level)))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_filter_reloading();
-    let filter = subscriber.reload_handle();
-    subscriber.init();
+    let (filter, control) = reload::Layer::new(fixed.unwrap_or_else(|| EnvFilter::new(level)));
+    let journal = if journal::is_standard_error() { Some(journal::connect()) } else { None };
+    match journal {
+        Some(Ok(journal)) => tracing_subscriber::registry()
+            .with(journal.messages.with_filter(filter.and(filter_fn(|metadata| !journal::is_event(metadata)))))
+            .with(journal.events.with_filter(filter_fn(journal::is_event)))
+            .init(),
+        failed => {
+            let text = tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_target(false);
+            tracing_subscriber::registry().with(text.with_filter(filter)).init();
+            if let Some(Err(error)) = failed {
+                tracing::warn!("the journal does not listen ({error}): what is logged goes to standard error as text");
+            }
+        }
+    }
     LogControl::new(move |configured| {
         if !is_fixed {
             let wanted = configured.map_or(level, LogLevel::as_str);
             // It fails only when there is no log any more.
-            let _changed = filter.reload(EnvFilter::new(wanted));
+            let _changed = control.reload(EnvFilter::new(wanted));
         }
     })
 }

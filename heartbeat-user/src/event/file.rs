@@ -1,4 +1,5 @@
-//! Events on disk: one JSON object a line, in a few files of bounded size, written by a thread of its own.
+//! Events on disk: one JSON object a line and, for people, one line of a cluster log, each in a few files of bounded size,
+//! written by a thread of its own.
 //!
 //! A disk that is full, read-only or hangs never reaches the node: lines that cannot be queued or written are counted.
 
@@ -35,31 +36,34 @@ pub(super) struct FileCounters {
     pub(super) last_error: Mutex<Option<String>>,
 }
 
+/// The same event in each file's form, in the order of the files, without newlines.
+pub(super) type Lines = [String; 2];
+
 /// The thread that writes.
 #[derive(Debug)]
 pub(super) struct FileWriter {
-    lines: Option<SyncSender<String>>,
+    lines: Option<SyncSender<Lines>>,
     finished: Arc<Finished>,
     thread: Option<JoinHandle<()>>,
     counters: Arc<FileCounters>,
 }
 
 impl FileWriter {
-    /// Starts the thread; the file is opened by it, again and again if need be.
-    pub(super) fn start(file: RotatingFile, counters: Arc<FileCounters>) -> io::Result<Self> {
+    /// Starts the thread; the files are opened by it, again and again if need be.
+    pub(super) fn start(files: [RotatingFile; 2], counters: Arc<FileCounters>) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUED_LINES);
         let finished = Arc::new(Finished::default());
         let (finish, shared) = (Arc::clone(&finished), Arc::clone(&counters));
         let thread = std::thread::Builder::new().name("event-file".to_owned()).spawn(move || {
-            write_all(file, &queue, &shared);
+            write_all(files, &queue, &shared);
             finish.set();
         })?;
         Ok(Self { lines: Some(lines), finished, thread: Some(thread), counters })
     }
 
-    /// Queues a line without its newline; never waits.
-    pub(super) fn write(&self, line: String) {
-        let queued = self.lines.as_ref().is_some_and(|lines| lines.try_send(line).is_ok());
+    /// Queues an event; never waits.
+    pub(super) fn write(&self, event: Lines) {
+        let queued = self.lines.as_ref().is_some_and(|lines| lines.try_send(event).is_ok());
         if !queued {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -99,15 +103,19 @@ impl Finished {
     }
 }
 
-fn write_all(mut file: RotatingFile, queue: &Receiver<String>, counters: &FileCounters) {
+fn write_all(mut files: [RotatingFile; 2], queue: &Receiver<Lines>, counters: &FileCounters) {
     let mut complained: Option<Instant> = None;
-    while let Ok(line) = queue.recv() {
-        match file.append(&line) {
+    while let Ok(lines) = queue.recv() {
+        // One that refuses does not keep the other from its line.
+        let results = files.each_mut().into_iter().zip(lines).map(|(file, line)| {
+            let result = file.append(&line);
+            result.map_err(|error| format!("{}: {error}", file.path.display()))
+        });
+        match results.fold(Ok(()), |all: Result<(), String>, result| all.and(result)) {
             Ok(()) => {
                 counters.written.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => {
-                let message = format!("{}: {error}", file.path.display());
+            Err(message) => {
                 *counters.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.clone());
                 // Released behind the reason, so that whoever sees the count finds it.
                 let failed = counters.failed.fetch_add(1, Ordering::Release) + 1;
@@ -276,11 +284,14 @@ mod tests {
     #[test]
     fn a_full_disk_is_counted_and_named() {
         let counters = Arc::new(FileCounters::default());
-        let file = RotatingFile::new(PathBuf::from("/dev/full"), 1 << 20, 1);
-        let writer = FileWriter::start(file, Arc::clone(&counters)).unwrap();
-        writer.write("one".to_owned());
-        writer.write("two".to_owned());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cluster.log");
+        let files = ["/dev/full".into(), path.clone()].map(|path| RotatingFile::new(path, 1 << 20, 1));
+        let writer = FileWriter::start(files, Arc::clone(&counters)).unwrap();
+        writer.write(["one".to_owned(), "first".to_owned()]);
+        writer.write(["two".to_owned(), "second".to_owned()]);
         drop(writer);
+        assert_eq!(content(&path), "first\nsecond\n", "the other file has its lines");
         assert_eq!(counters.failed.load(Ordering::Relaxed), 2);
         assert_eq!(counters.written.load(Ordering::Relaxed), 0);
         let error = counters.last_error.lock().unwrap().clone().unwrap();

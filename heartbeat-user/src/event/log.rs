@@ -18,6 +18,8 @@ const EVENTS_IN_MEMORY: usize = 10_000;
 const FOLLOWER_BACKLOG: usize = 1024;
 /// Name of the newest file in `state_dir`.
 const FILE_NAME: &str = "events.jsonl";
+/// The same for people and for tools that read cluster logs.
+const CLUSTER_LOG: &str = "cluster.log";
 
 /// Keeps, writes and hands out events. Shared by all threads but the reactor, which never waits for it.
 #[derive(Debug)]
@@ -90,10 +92,8 @@ impl EventLog {
     ///
     /// Only if the system gives no thread.
     pub fn open(node: u16, state_dir: &Path) -> io::Result<Self> {
-        Self::with_file(node, RotatingFile::new(state_dir.join(FILE_NAME), FILE_BYTES, KEPT_FILES))
-    }
-
-    fn with_file(node: u16, file: RotatingFile) -> io::Result<Self> {
+        let [file, cluster_log] =
+            [FILE_NAME, CLUSTER_LOG].map(|name| RotatingFile::new(state_dir.join(name), FILE_BYTES, KEPT_FILES));
         let mut ring = Ring::default();
         let mut unreadable = 0;
         for line in file.newest_lines() {
@@ -110,7 +110,7 @@ impl EventLog {
             node,
             ring: Mutex::new(ring),
             followers: broadcast::Sender::new(FOLLOWER_BACKLOG),
-            writer: FileWriter::start(file, Arc::clone(&counters))?,
+            writer: FileWriter::start([file, cluster_log], Arc::clone(&counters))?,
             counters,
             unreadable: AtomicU64::new(unreadable),
             totals: KINDS.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -127,7 +127,7 @@ impl EventLog {
         let event = Arc::new(draft.into_event(self.node, ring.last_number));
         ring.push(Arc::clone(&event));
         // Under the lock: the order on disk and at followers is that of the numbers.
-        self.writer.write(event.to_json());
+        self.writer.write([event.to_json(), event.cluster_log_line()]);
         // Nobody follows: fine.
         let _ = self.followers.send(Arc::clone(&event));
         event

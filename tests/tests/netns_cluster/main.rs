@@ -17,6 +17,7 @@ mod flood;
 mod frames;
 mod fuzz;
 mod interfaces;
+mod journal;
 mod judge;
 mod liars;
 mod metrics;
