@@ -10,6 +10,7 @@ const GET_DRIVER: u32 = 0x03;
 const GET_COALESCE: u32 = 0x0e;
 const GET_RINGS: u32 = 0x10;
 const GET_FLAGS: u32 = 0x25;
+const GET_GRO: u32 = 0x2b;
 
 /// TCP segments are merged before XDP sees them.
 const FLAG_LRO: u32 = 1 << 15;
@@ -61,6 +62,8 @@ macro_rules! questions {
 questions! {
     /// struct ethtool_value: one word.
     Flags = GET_FLAGS, [u32; 1];
+    /// The same: 1 where it is on.
+    Gro = GET_GRO, [u32; 1];
     /// struct ethtool_ringparam: rx_max, rx_mini_max, rx_jumbo_max, tx_max, then the same in use.
     RingParameters = GET_RINGS, [u32; 8];
     /// struct ethtool_coalesce: rx_coalesce_usecs and 21 more words.
@@ -83,6 +86,14 @@ pub(crate) fn hides_vlan_tags(device: &str) -> io::Result<bool> {
 /// What the system call says.
 pub(crate) fn merges_segments(device: &str) -> io::Result<bool> {
     ask::<Flags>(device).map(|flags| flags.rest[0] & FLAG_LRO != 0)
+}
+
+/// Does the kernel merge what the device has received, before generic XDP sees it?
+///
+/// # Errors
+/// What the system call says.
+pub(crate) fn merges_packets(device: &str) -> io::Result<bool> {
+    ask::<Gro>(device).map(|gro| gro.rest[0] != 0)
 }
 
 /// # Errors

@@ -16,7 +16,6 @@ use nix::{
     ifaddrs::getifaddrs,
     sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket},
 };
-use socket2::{Domain, Socket, Type};
 use tokio::time::MissedTickBehavior;
 
 use super::readable;
@@ -113,25 +112,12 @@ fn addresses() -> io::Result<Vec<(IpAddr, String)>> {
 fn is_broken(interface: &LocalInterface, addresses: &[(IpAddr, String)]) -> bool {
     let has_address =
         addresses.iter().any(|(address, name)| *address == interface.address && *name == interface.carrier.name);
-    let works = |name: &str| match flags(name) {
+    let works = |name: &str| match interface_request::flags(name) {
         Ok(flags) => flags & libc::IFF_UP != 0 && flags & libc::IFF_RUNNING != 0,
         // Gone. Any other refusal says nothing about the interface.
         Err(error) => error.raw_os_error() != Some(libc::ENODEV),
     };
     !has_address || !works(&interface.carrier.name) || !works(&interface.attach.name)
-}
-
-/// Flags of an interface, as `ip link` shows them.
-fn flags(name: &str) -> io::Result<i32> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), None)?;
-    let mut request = interface_request::about(name)?;
-    // SAFETY: the request names a device, and the kernel writes within it.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: SIOCGIFFLAGS has filled this member of the union.
-    Ok(i32::from(unsafe { request.ifr_ifru.ifru_flags }))
 }
 
 #[cfg(test)]

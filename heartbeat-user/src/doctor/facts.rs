@@ -102,6 +102,8 @@ pub struct InterfaceFacts {
     pub rings: Option<Rings>,
     /// The driver merges TCP segments before XDP sees them.
     pub lro: Option<bool>,
+    /// The kernel merges received packets before generic XDP sees them.
+    pub gro: Option<bool>,
     /// Microseconds that the device may hold back an interrupt.
     pub moderation_us: Option<u32>,
     /// It is a real device, not a virtual one of this kernel.

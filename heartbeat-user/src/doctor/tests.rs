@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::event::{Event, Severity as EventSeverity, Timestamp};
 use crate::realtime::constraints::Constraint;
-use crate::status::{LinkState, Mode, tests::example};
+use crate::status::{LinkState, Mode, Witness, tests::example};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -24,6 +24,7 @@ fn healthy() -> Facts {
         missed: Some(0),
         rings: Some(Rings { now: 512, most: 4_096 }),
         lro: Some(false),
+        gro: Some(true),
         moderation_us: Some(10),
         physical: true,
         ..InterfaceFacts::default()
@@ -171,6 +172,10 @@ const CASES: &[Case] = &[
         interface(facts).name = "eth0".to_owned();
         node(facts).status.dataplane.interfaces[0].mode = Mode::Generic;
     }),
+    ("offload", Severity::Advice, "GRO on and XDP in generic mode", |facts| {
+        interface(facts).name = "eth0".to_owned();
+        node(facts).status.dataplane.interfaces[0].mode = Mode::Generic;
+    }),
     ("moderation", Severity::Advice, "up to 500 us", |facts| interface(facts).moderation_us = Some(500)),
     ("multicast", Severity::Wrong, "none to the group", |facts| {
         node(facts).group_heartbeats = Ok(vec![(2, 1, 0), (2, 2, 10)]);
@@ -227,6 +232,18 @@ const CASES: &[Case] = &[
     }),
     ("witness", Severity::Wrong, "not mounted", |facts| {
         config(facts).witness = Some((PathBuf::from("/mnt/witness"), Err("not mounted".to_owned())));
+    }),
+    ("witness", Severity::Wrong, "the last 3 operations of the witness failed: read-only", |facts| {
+        node(facts).status.witness = Some(Witness {
+            epoch: Some(7),
+            holder: Some(1),
+            counts: false,
+            failures: 3,
+            last_error: Some("read-only".to_owned()),
+        });
+    }),
+    ("fencing", Severity::Unknown, "does not tell", |facts| {
+        facts.machine.virtual_machine = Err("this kind of processor does not tell".to_owned());
     }),
     ("fencing", Severity::Wrong, "without fencing", |facts| config(facts).fences = false),
     ("watchdog", Severity::Advice, "nobody feeds watchdog0", |facts| {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use heartbeat_tests::{cluster::Cluster, process::find_program};
+use heartbeat_tests::{cluster::Cluster, naming::network_name, process::find_program};
 use serde_json::Value;
 
 use crate::nodes::three_up;
@@ -16,12 +16,22 @@ fn the_doctor_finds_what_is_wrong_with_a_node_and_nothing_before() {
     let cluster = three_up(INTERVAL);
     let (_, healthy) = examine(&cluster, 1);
     // What the machine of the test is like is not the cluster's fault: its processors, its lack of a watchdog.
-    let asked =
-        ["node", "configuration", "versions", "secrets", "one-network", "shared-subnet", "firewall", "multicast"];
+    let asked = [
+        "node",
+        "configuration",
+        "versions",
+        "secrets",
+        "one-network",
+        "shared-subnet",
+        "mtu",
+        "firewall",
+        "multicast",
+    ];
     for check in asked {
         assert!(healthy["fine"].as_array().unwrap().iter().any(|it| it == check), "{check}: {healthy:#}");
     }
 
+    set_mtu(&cluster, 1, "1280");
     nft(&cluster, 1, "add table inet closed");
     nft(&cluster, 1, "add chain inet closed incoming { type filter hook input priority 0; policy accept; }");
     nft(&cluster, 1, "add rule inet closed incoming udp dport 3343 drop");
@@ -32,13 +42,14 @@ fn the_doctor_finds_what_is_wrong_with_a_node_and_nothing_before() {
     assert_eq!(code, FOUND, "{ill:#}");
     assert_eq!(ill["wrong"], true);
     let news: BTreeSet<_> = wrong(&ill).difference(&wrong(&healthy)).cloned().collect();
-    assert_eq!(news, BTreeSet::from(["configuration".to_owned(), "firewall".to_owned()]), "{ill:#}");
+    assert_eq!(news, BTreeSet::from(["configuration", "firewall", "mtu"].map(str::to_owned)), "{ill:#}");
     // A node does not start with a key that others can read.
-    for (check, what) in [("firewall", "udp dport 3343 drop"), ("configuration", secret)] {
+    for (check, what) in [("firewall", "udp dport 3343 drop"), ("configuration", secret), ("mtu", "MTU of 1280")] {
         let evidence = finding(&ill, check)["evidence"].as_str().unwrap();
         assert!(evidence.contains(what), "{evidence}");
     }
 
+    set_mtu(&cluster, 1, "1500");
     nft(&cluster, 1, "delete table inet closed");
     fs::set_permissions(secret, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(wrong(&examine(&cluster, 1).1), wrong(&healthy), "what was mended is not found again");
@@ -76,6 +87,14 @@ fn run(cluster: &Cluster, node: u16, arguments: &[&str]) -> (i32, String) {
     command.arg("--socket").arg(files.socket()).args(["doctor", "--config"]).arg(files.config()).args(arguments);
     let output = command.output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// Of the interface on the first network.
+fn set_mtu(cluster: &Cluster, node: u16, bytes: &str) {
+    let interface = network_name(1);
+    let mut command = cluster.topology().node(node).command("ip").unwrap();
+    let output = command.args(["link", "set", "dev", &interface, "mtu", bytes]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn nft(cluster: &Cluster, node: u16, order: &str) {

@@ -76,6 +76,16 @@ pub(super) fn offload(facts: &Facts, found: &mut Findings) {
                 found.advice(format!("{text}: most drivers refuse native XDP with it"), remedy);
             }
         }
+        if interface.gro == Some(true) && generic(&interface.name) {
+            found.advice(
+                format!(
+                    "{} ({}) has GRO on and XDP in generic mode, which runs behind it: heartbeats wait for the end of a batch, \
+                     and may be merged",
+                    interface.name, interface.network
+                ),
+                format!("ethtool -K {} gro off, or a driver with native XDP, which runs before it", interface.name),
+            );
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use nix::ifaddrs::getifaddrs;
 
 use crate::config::LocalInterface;
 use crate::doctor::facts::{InterfaceFacts, Rings};
-use crate::ethtool;
+use crate::{ethtool, interface_request};
 
 /// Devices may be stacked on devices; more layers than this are a loop.
 const MOST_LAYERS: usize = 8;
@@ -28,10 +28,11 @@ pub(super) fn facts(root: &Path, network: &str, interface: &LocalInterface) -> I
         driver: ethtool::driver(name).ok(),
         bond: [&interface.attach.name, &interface.carrier.name].into_iter().any(|name| is_bonded(&class.join(name))),
         devices: devices(&class, name),
-        mtu: number(&directory.join("mtu")).and_then(|mtu| u32::try_from(mtu).ok()),
+        mtu: interface_request::mtu(name).ok(),
         missed: missed(&directory),
         rings: ethtool::receive_ring(name).ok().map(|ring| Rings { now: ring.now, most: ring.most }),
         lro: ethtool::merges_segments(name).ok(),
+        gro: ethtool::merges_packets(name).ok(),
         moderation_us: ethtool::moderation_us(name).ok(),
         physical: directory.join("device").exists(),
     }

@@ -34,7 +34,7 @@ pub(super) fn facts(root: &Path, before: &Counters, priority: u8) -> MachineFact
     let now = Counters::read(root);
     MachineFacts {
         kernel: text(root, "proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
-        virtual_machine: text(root, "proc/cpuinfo").map(|text| is_virtual(&text)),
+        virtual_machine: text(root, "proc/cpuinfo").and_then(|text| is_virtual(root, &text)),
         clock_source: text(root, "sys/devices/system/clocksource/clocksource0/current_clocksource")
             .map(|text| text.trim().to_owned()),
         steal: before.processors.clone().and_then(|before| Ok(steal(before, now.processors.clone()?))),
@@ -85,9 +85,16 @@ fn softnet(text: &str) -> Gathered<(u64, u64)> {
     Ok(sums)
 }
 
-/// x86 has a flag for it; elsewhere a hypervisor names itself in the device tree, which the flag's absence leaves open.
-fn is_virtual(processors: &str) -> bool {
-    processors.lines().any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor"))
+/// x86 has a flag for it; elsewhere a hypervisor names itself in the device tree, if there is one.
+fn is_virtual(root: &Path, processors: &str) -> Gathered<bool> {
+    let mut flags = processors.lines().filter(|line| line.starts_with("flags")).peekable();
+    if flags.peek().is_some() {
+        return Ok(flags.any(|line| line.split_whitespace().any(|flag| flag == "hypervisor")));
+    }
+    if root.join("proc/device-tree/hypervisor").exists() {
+        return Ok(true);
+    }
+    Err("this kind of processor does not tell whether a hypervisor is below".to_owned())
 }
 
 /// States of the first processor that are not switched off.
@@ -153,9 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hypervisor_shows_in_the_flags() {
-        assert!(is_virtual("processor : 0\nflags\t\t: fpu hypervisor lahf_lm\n"));
-        assert!(!is_virtual("flags\t\t: fpu lahf_lm\nmodel name : hypervisor\n"));
+    fn a_hypervisor_shows_in_the_flags_or_in_the_device_tree() {
+        let root = tempfile::tempdir().expect("a folder");
+        let is_virtual = |processors| is_virtual(root.path(), processors);
+        assert_eq!(is_virtual("processor : 0\nflags\t\t: fpu hypervisor lahf_lm\n"), Ok(true));
+        assert_eq!(is_virtual("flags\t\t: fpu lahf_lm\nmodel name : hypervisor\n"), Ok(false));
+        assert!(is_virtual("processor : 0\nFeatures : fp asimd\n").is_err());
+        fs::create_dir_all(root.path().join("proc/device-tree/hypervisor")).expect("a folder");
+        assert_eq!(is_virtual("processor : 0\nFeatures : fp asimd\n"), Ok(true));
     }
 
     #[test]
