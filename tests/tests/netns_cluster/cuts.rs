@@ -12,6 +12,8 @@ use crate::nodes::{
     PATIENCE, REJECT_BURST, is_network_state, links_between, links_of, nanoseconds, stalls_ns, three_up,
 };
 
+/// 1135: a node was removed.
+const NODE_REMOVED: u64 = 1135;
 /// Default of the program.
 const LATE_AFTER: u32 = 2;
 
@@ -25,6 +27,24 @@ fn three_intervals_at_100_ms() {
 fn three_intervals_at_1200_ms() {
     let interval = Duration::from_millis(1200);
     node_1_is_cut_off(&three_up(interval), interval);
+}
+
+#[test]
+fn whoever_is_removed_is_told_of_with_the_last_heartbeats_of_each_network() {
+    let cluster = three_up(Duration::from_millis(100));
+    let place = cluster.events().len();
+    let cuts = [1, 2].map(|network| cluster.topology().cut(3, network).unwrap());
+    let removed = |event: &Event| event.id() == NODE_REMOVED && event.node() == 1;
+    let event = cluster.events().wait_for(place, PATIENCE, "1135", removed).unwrap();
+    let links = event.detail()["arrivals"].as_array().unwrap();
+    let networks: Vec<_> = links.iter().map(|link| link["network"].as_str().unwrap()).collect();
+    assert_eq!(networks, ["private", "public"], "{}", event.value());
+    for (link, cut) in links.iter().zip(cuts) {
+        let stamps: Vec<u64> =
+            link["stamp_ns"].as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).collect();
+        assert!((2..=8).contains(&stamps.len()) && stamps.is_sorted(), "{}", event.value());
+        assert!(stamps.last().is_some_and(|stamp| *stamp <= cut.after_ns), "{cut:?}: {}", event.value());
+    }
 }
 
 /// Node 1 of three loses network 1 for three intervals, without losing its carrier.
