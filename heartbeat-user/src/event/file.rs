@@ -107,15 +107,15 @@ fn write_all(mut files: [RotatingFile; 2], queue: &Receiver<Lines>, counters: &F
     let mut complained: Option<Instant> = None;
     while let Ok(lines) = queue.recv() {
         // One that refuses does not keep the other from its line.
-        let results = files.each_mut().into_iter().zip(lines).map(|(file, line)| {
-            let result = file.append(&line);
-            result.map_err(|error| format!("{}: {error}", file.path.display()))
+        let failures = files.each_mut().into_iter().zip(lines).filter_map(|(file, line)| {
+            let error = file.append(&line).err()?;
+            Some(format!("{}: {error}", file.path.display()))
         });
-        match results.fold(Ok(()), |all: Result<(), String>, result| all.and(result)) {
-            Ok(()) => {
+        match failures.reduce(|first, _| first) {
+            None => {
                 counters.written.fetch_add(1, Ordering::Relaxed);
             }
-            Err(message) => {
+            Some(message) => {
                 *counters.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.clone());
                 // Released behind the reason, so that whoever sees the count finds it.
                 let failed = counters.failed.fetch_add(1, Ordering::Release) + 1;

@@ -6,6 +6,7 @@
 
 mod climb;
 mod departures;
+mod gaps;
 mod guard;
 mod hold;
 pub(crate) mod load;
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub(crate) use self::climb::forget_removals;
 pub use self::{
     climb::{Plan, climb},
+    gaps::SendGaps,
     guard::Demotion,
     outcome::Outcome,
     rung::Rung,

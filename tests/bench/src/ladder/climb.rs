@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::{
     departures,
+    gaps::GapWatch,
     guard::Demotion,
     load::Load,
     outcome::Outcome,
@@ -91,6 +92,7 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let refused_before = refused(&cluster)?;
     let probe = Probe::start()?;
     let plain = Plain::start()?;
+    let gap_watch = GapWatch::start(&cluster, plan.interval());
     let started = Instant::now();
     let load = Load::start(rung, cluster.topology(), plan.interval(), plan.seconds, plan.seed)?;
     let mut witness = Witness::default();
@@ -115,6 +117,7 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let events: Vec<_> = (place..).zip(cluster.events().since(place)).collect();
     let counts = |place: &usize| !removed_rightly.iter().any(|range| range.contains(place));
     let events: Vec<_> = events.into_iter().filter(|(place, _)| counts(place)).map(|(_, event)| event).collect();
+    let watched = gap_watch.stop()?;
     let measured = Measured::of(&cluster)?;
     let on_rung = || format!("on rung {}", rung.name());
     let mut removals = Vec::new();
@@ -153,6 +156,7 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
         interval_ns: plan.interval_ns(),
         seconds,
         verdicts: Verdicts::of(&events, &stops, plan.silent_ns(), is_expected),
+        send_gaps: watched.beside(&stops, plan.interval_ns()),
         longest_send_gap_ns: measured.longest_send_gap_ns,
         longest_arrival_gap_ns: measured.longest_arrival_gap_ns,
         judge_latest_ns: measured.judge_latest_ns,

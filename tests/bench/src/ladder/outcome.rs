@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{rung::Rung, verdicts::Verdicts, witness::Witness};
+use super::{gaps::SendGaps, rung::Rung, verdicts::Verdicts, witness::Witness};
 use crate::{distribution::Distribution, probe::Gap, removal::Removal};
 
 /// One rung of one cluster.
@@ -22,7 +22,9 @@ pub struct Outcome {
     pub seconds: f64,
     /// True and false verdicts.
     pub verdicts: Verdicts,
-    /// Longest gap that any sender measured of itself.
+    /// Gaps between heartbeats of a link as they were sent, and the stops that they fell into.
+    pub send_gaps: SendGaps,
+    /// Longest gap that any sender measured of itself, over stops or not.
     pub longest_send_gap_ns: u64,
     /// Longest time between two arrivals on a link that was not cut, as the kernel of a receiver saw it.
     pub longest_arrival_gap_ns: u64,
@@ -46,8 +48,17 @@ impl Outcome {
     /// In one line.
     pub(super) fn line(&self) -> String {
         let counts = &self.verdicts.accusations;
-        let intervals = self.longest_arrival_gap_ns as f64 / self.interval_ns as f64;
+        let intervals = |ns: u64| ns as f64 / self.interval_ns as f64;
         let milliseconds = |ns: u64| ns as f64 / 1e6;
+        let gaps = &self.send_gaps;
+        let gaps = format!(
+            "longest send gap {:.2} intervals of {} ({} above 2), over stops {:.2} ({} above 2)",
+            intervals(gaps.longest_ns),
+            gaps.pairs,
+            gaps.above_two,
+            intervals(gaps.longest_over_stops_ns),
+            gaps.above_two_over_stops,
+        );
         let removals = format!(
             "{} removals, told after {:.2} ms, view {:.2} ms after the verdict was due (median; max {:.2})",
             self.removals.len(),
@@ -62,7 +73,7 @@ impl Outcome {
             starts => format!("; {starts} starts after the end of the lease, their removals not counted"),
         };
         format!(
-            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); longest gap {intervals:.2} intervals; {removals}{kill}{late_starts}",
+            "false 1123 {}, 1135 {}, 1177 {} ({} over stops); {gaps}; {removals}{kill}{late_starts}",
             counts.late,
             counts.removed,
             counts.quorum_lost,
@@ -74,9 +85,9 @@ impl Outcome {
 /// The table, in milliseconds where nothing else is said.
 pub(super) fn print(outcomes: &[Outcome]) {
     println!(
-        "\n| nodes | interval | sender | rung | false 1123, 1135, 1177 | over stops | longest send gap | longest arrival gap | verdict \
+        "\n| nodes | interval | sender | rung | false 1123, 1135, 1177 | over stops | longest send gap (above 2 intervals) | over stops | longest arrival gap | verdict \
          error p99, max (us) | judge latest | removal told, median, max | view after verdict, median, max | kill told | longest stop of a CPU | plain thread's gap | CPUs busy % |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     for outcome in outcomes {
         let milliseconds = |ns: u64| format!("{:.2}", ns as f64 / 1e6);
@@ -92,7 +103,7 @@ pub(super) fn print(outcomes: &[Outcome]) {
             (true, starts) => format!(" ({starts} late starts)"),
         };
         println!(
-            "| {} | {} | {} | {} | {}, {}, {}{note} | {} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {}, {}, {}{note} | {} | {} ({}) | {} ({}) | {} | {}, {} | {} | {} | {} | {} | {} | {} | {:.0} |",
             outcome.nodes,
             outcome.interval_ns / 1_000_000,
             outcome.engine,
@@ -101,7 +112,10 @@ pub(super) fn print(outcomes: &[Outcome]) {
             counts.removed,
             counts.quorum_lost,
             outcome.verdicts.over_stops.total(),
-            milliseconds(outcome.longest_send_gap_ns),
+            milliseconds(outcome.send_gaps.longest_ns),
+            outcome.send_gaps.above_two,
+            milliseconds(outcome.send_gaps.longest_over_stops_ns),
+            outcome.send_gaps.above_two_over_stops,
             milliseconds(outcome.longest_arrival_gap_ns),
             microseconds(outcome.verdicts.error.p99_ns),
             microseconds(outcome.verdicts.error.max_ns),

@@ -1,5 +1,7 @@
 //! What a node's pinned maps say, read beside it.
 
+use std::{marker::PhantomData, path::PathBuf};
+
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{MapData, MapInfo};
 use bytemuck::Pod;
@@ -26,10 +28,27 @@ pub(super) fn longest_arrival_gap_ns(node: &Node, links: impl Iterator<Item = (u
 
 /// The records of a node's map, as memory that it shares.
 pub(super) fn shared<T: Pod>(node: &Node, name: &str) -> Result<Shared<T>> {
-    let path = node.files().bpf_directory.join(format!("v{ABI_VERSION}")).join(name);
-    let cannot = || format!("{} cannot be read", path.display());
-    let info = MapInfo::from_pin(&path).with_context(cannot)?;
-    ensure!(usize::try_from(info.value_size())? == size_of::<T>(), "{name} holds records of another size");
-    let data = MapData::from_pin(&path).with_context(cannot)?;
-    Shared::of_map(data.fd(), usize::try_from(info.max_entries())?).with_context(cannot)
+    Pinned::of(node, name).open()
+}
+
+/// Where a node pins a map; each controller may pin another one.
+pub(super) struct Pinned<T> {
+    path: PathBuf,
+    records: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod> Pinned<T> {
+    pub(super) fn of(node: &Node, name: &str) -> Self {
+        let path = node.files().bpf_directory.join(format!("v{ABI_VERSION}")).join(name);
+        Self { path, records: PhantomData }
+    }
+
+    pub(super) fn open(&self) -> Result<Shared<T>> {
+        let cannot = || format!("{} cannot be read", self.path.display());
+        let info = MapInfo::from_pin(&self.path).with_context(cannot)?;
+        let fits = usize::try_from(info.value_size())? == size_of::<T>();
+        ensure!(fits, "{} holds records of another size", self.path.display());
+        let data = MapData::from_pin(&self.path).with_context(cannot)?;
+        Shared::of_map(data.fd(), usize::try_from(info.max_entries())?).with_context(cannot)
+    }
 }
