@@ -117,7 +117,7 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
     let events: Vec<_> = (place..).zip(cluster.events().since(place)).collect();
     let counts = |place: &usize| !removed_rightly.iter().any(|range| range.contains(place));
     let events: Vec<_> = events.into_iter().filter(|(place, _)| counts(place)).map(|(_, event)| event).collect();
-    let watched = gap_watch.stop()?;
+    let seen = gap_watch.stop()?;
     let measured = Measured::of(&cluster)?;
     let on_rung = || format!("on rung {}", rung.name());
     let mut removals = Vec::new();
@@ -156,7 +156,7 @@ pub fn climb(plan: &Plan, rung: Rung) -> Result<Outcome> {
         interval_ns: plan.interval_ns(),
         seconds,
         verdicts: Verdicts::of(&events, &stops, plan.silent_ns(), is_expected),
-        send_gaps: watched.beside(&stops, plan.interval_ns()),
+        send_gaps: seen.beside(&stops, plan.interval_ns()),
         longest_send_gap_ns: measured.longest_send_gap_ns,
         longest_arrival_gap_ns: measured.longest_arrival_gap_ns,
         judge_latest_ns: measured.judge_latest_ns,

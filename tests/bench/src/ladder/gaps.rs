@@ -28,7 +28,7 @@ use crate::{
 
 /// A recorder holds 64 heartbeats: 640 ms at 10 ms, 64 ms at 1 ms.
 const LOOK_INTERVALS: u32 = 20;
-/// More than one look in a second and a half is missed only when nothing on the machine runs.
+/// Above every load but the hog of one CPU, which it can leave: a look that comes late finds a ring that has turned.
 const PRIORITY: Priority = Priority::Fifo(98);
 /// Gaps kept: whoever has more is not served by a list.
 const MOST: usize = 10_000;
@@ -54,9 +54,9 @@ pub(super) struct GapWatch {
     thread: JoinHandle<Result<Seen>>,
 }
 
-/// Gaps of at least an interval and a half; shorter ones say nothing.
+/// Gaps that are not yet sorted by cause: those of at least an interval and a half; shorter ones say nothing.
 #[derive(Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     pairs: u64,
     gaps: Vec<(u64, u64)>,
     longest_short_ns: u64,
@@ -84,33 +84,10 @@ impl GapWatch {
         Self { stop, thread }
     }
 
-    /// What was seen, laid beside the stops of the CPUs.
-    pub(super) fn stop(self) -> Result<Watched> {
+    /// What was seen.
+    pub(super) fn stop(self) -> Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
-        let seen = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Watched(seen))
-    }
-}
-
-/// Gaps that are not yet sorted by cause.
-pub(super) struct Watched(Seen);
-
-impl Watched {
-    pub(super) fn beside(&self, stops: &[Gap], interval_ns: u64) -> SendGaps {
-        let Self(seen) = self;
-        let mut sorted = SendGaps { pairs: seen.pairs, longest_ns: seen.longest_short_ns, ..SendGaps::default() };
-        for (from_ns, to_ns) in &seen.gaps {
-            let length_ns = to_ns - from_ns;
-            let above = usize::from(length_ns > 2 * interval_ns);
-            if stops.iter().any(|stop| stop.overlaps(*from_ns, *to_ns)) {
-                sorted.longest_over_stops_ns = sorted.longest_over_stops_ns.max(length_ns);
-                sorted.above_two_over_stops += above;
-            } else {
-                sorted.longest_ns = sorted.longest_ns.max(length_ns);
-                sorted.above_two += above;
-            }
-        }
-        sorted
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -140,6 +117,23 @@ fn watch(recorders: &[(Pinned<ArrivalRecord>, Vec<u32>)], interval: Duration, st
 }
 
 impl Seen {
+    /// Laid beside the stops of the CPUs.
+    pub(super) fn beside(&self, stops: &[Gap], interval_ns: u64) -> SendGaps {
+        let mut sorted = SendGaps { pairs: self.pairs, longest_ns: self.longest_short_ns, ..SendGaps::default() };
+        for (from_ns, to_ns) in &self.gaps {
+            let length_ns = to_ns - from_ns;
+            let above = usize::from(length_ns > 2 * interval_ns);
+            if stops.iter().any(|stop| stop.overlaps(*from_ns, *to_ns)) {
+                sorted.longest_over_stops_ns = sorted.longest_over_stops_ns.max(length_ns);
+                sorted.above_two_over_stops += above;
+            } else {
+                sorted.longest_ns = sorted.longest_ns.max(length_ns);
+                sorted.above_two += above;
+            }
+        }
+        sorted
+    }
+
     fn take(&mut self, arrivals: &[Arrival], newest: &mut Arrival, long_ns: u64) {
         let mut fresh: Vec<Arrival> =
             arrivals.iter().copied().filter(|arrival| arrival.sent_ns > newest.sent_ns).collect();
@@ -182,7 +176,7 @@ mod tests {
         let second = arrivals(&[(3, 3_100), (5, 9_000), (6, 11_500), (7, 15_500), (8, 16_500)]);
         seen.take(&second, &mut newest, INTERVAL * 3 / 2);
         let stops = [Gap { cpu: 0, from_ns: 12_000, to_ns: 15_000 }];
-        let sorted = Watched(seen).beside(&stops, INTERVAL);
+        let sorted = seen.beside(&stops, INTERVAL);
         assert_eq!(sorted.pairs, 5);
         assert_eq!((sorted.longest_ns, sorted.above_two), (2_500, 1));
         assert_eq!((sorted.longest_over_stops_ns, sorted.above_two_over_stops), (4_000, 1));
